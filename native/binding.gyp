@@ -1,0 +1,17 @@
+{
+  "targets": [
+    {
+      "target_name": "trapless",
+      "sources": [
+        "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c"
+      ],
+      "cflags_c": ["-std=c11"],
+      "cflags": [
+        "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wno-unused-parameter",
+        "-fvisibility=hidden", "-pthread"
+      ],
+      "cflags!": ["-Wno-unused-parameter"],
+      "ldflags": ["-pthread"]
+    }
+  ]
+}

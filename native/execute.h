@@ -1,0 +1,33 @@
+/* Running one chain of syscall entries, in one of two ways:
+ *
+ *   tl_chain_run(desk, head)       on a crew thread: may block as long as Linux likes.
+ *   tl_chain_try(desk, head, mind) on the JS thread: only what Linux answers without
+ *                                  blocking. Returns 0 where it would block: the entries
+ *                                  already run keep their results, and tl_chain_run (or the
+ *                                  ring) continues from the first that is not done.
+ *
+ * Neither allocates or takes a lock. The caller owns the chain (won submitted -> busy).
+ */
+#ifndef TL_EXECUTE_H
+#define TL_EXECUTE_H
+
+#include "layout.h"
+
+/* What tl_chain_try must know about the machine, refreshed by the caller (see spot.c). */
+struct tl_mind {
+  int careful;             /* a filesystem is mounted whose open or stat may block */
+  int (*device_blocks)(uint32_t major, uint32_t minor); /* consulted when careful */
+  uint32_t now_s;          /* coarse clock, for the table of known paths */
+  uint32_t* known_paths;   /* TL_KNOWN_PATHS pairs {hash, seconds} */
+};
+#define TL_KNOWN_PATHS 4096
+#define TL_KNOWN_SECONDS 10
+
+/* Reads and writes: what the order TL_IO_FIRST puts first. */
+int tl_is_io(uint32_t number);
+/* One Linux system call: its result, or -errno. */
+int64_t tl_syscall(uint32_t number, const uint64_t args[6]);
+void tl_chain_run(const struct tl_desk* desk, uint32_t head);
+int tl_chain_try(const struct tl_desk* desk, uint32_t head, struct tl_mind* mind);
+
+#endif

@@ -1,0 +1,123 @@
+/**
+ * Builds trapless: the addon (native/build/), the bundles and their ESM and CommonJS entry
+ * points (dist/), and the types (dist/types/).
+ *
+ *   node scripts/build.mjs            everything that is out of date
+ *   node scripts/build.mjs --no-types leave the types (the slowest part) alone
+ *   node scripts/build.mjs --no-native  TypeScript only
+ *
+ * One bundle holds the whole runtime: a program starts with one file to read, and the state of a
+ * thread (its kernel) exists once, however it is imported.
+ */
+import { spawnSync } from 'node:child_process';
+import fs, { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+const args = new Set(process.argv.slice(2));
+
+function run(what, command, parameters) {
+  const { status, stdout, stderr } = spawnSync(command, parameters, {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  if (status === 0) return;
+  console.error(`${what} failed:\n${stdout}${stderr}`);
+  process.exit(1);
+}
+
+function buildNative() {
+  if (process.platform !== 'linux') {
+    console.log('native: skipped (Linux only); trapless will pass everything through to Node');
+    return;
+  }
+  const configured = existsSync(join(root, 'native', 'build', 'Makefile'));
+  const gyp = join(root, 'node_modules', 'node-gyp', 'bin', 'node-gyp.js');
+  run('the addon (needs a C compiler, make and python3)', process.execPath, [
+    gyp,
+    configured ? 'build' : 'rebuild',
+    '-C',
+    'native',
+  ]);
+}
+
+async function bundle() {
+  const common = {
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    legalComments: 'none',
+    logOverride: { 'empty-import-meta': 'silent' },
+  };
+  await build({
+    ...common,
+    entryPoints: [join(root, 'src', 'bundle.ts')],
+    outfile: join(dist, 'trapless.cjs'),
+  });
+  await build({
+    ...common,
+    entryPoints: [join(root, 'src', 'cli', 'main.ts')],
+    outfile: join(dist, 'cli.cjs'),
+    plugins: [
+      {
+        // The command line shares the runtime's one bundle instead of carrying its own copy.
+        name: 'one-runtime',
+        setup(it) {
+          it.onResolve({ filter: /\/bundle\.ts$/ }, () => ({
+            path: './trapless.cjs',
+            external: true,
+          }));
+        },
+      },
+    ],
+  });
+  const children = join(root, 'src', 'lab', 'children');
+  if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
+}
+
+/** Names of later Node versions, for `import { glob } from 'trapless/fs'`. */
+const LATER_FS = ['glob', 'globSync', 'mkdtempDisposableSync'];
+const LATER_PROMISES = ['glob', 'mkdtempDisposable'];
+
+function writeEntry(name, expression, names) {
+  writeFileSync(
+    join(dist, `${name}.cjs`),
+    `'use strict';\nmodule.exports = require('./trapless.cjs').${expression};\n`,
+  );
+  const list = [...new Set(names)].filter((key) => /^[a-zA-Z_$][\w$]*$/.test(key));
+  writeFileSync(
+    join(dist, `${name}.mjs`),
+    `import api from './${name}.cjs';\nexport default api;\n` +
+      list.map((key) => `export const ${key} = api.${key};\n`).join(''),
+  );
+}
+
+async function writeEntries() {
+  const { createRequire } = await import('node:module');
+  const runtime = createRequire(import.meta.url)(join(dist, 'trapless.cjs'));
+  writeEntry('index', 'index', Object.keys(runtime.index));
+  writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
+  writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
+  writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
+  writeFileSync(
+    join(dist, 'register.cjs'),
+    `'use strict';\nrequire('./trapless.cjs').register();\n`,
+  );
+  writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
+}
+
+if (!args.has('--no-native')) buildNative();
+if (!args.has('--no-types')) rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist, { recursive: true });
+await bundle();
+await writeEntries();
+if (!args.has('--no-types'))
+  run('the types', process.execPath, [
+    join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+    '-p',
+    'tsconfig.types.json',
+  ]);

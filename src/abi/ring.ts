@@ -1,0 +1,46 @@
+/**
+ * io_uring's numbers and layouts: linux/io_uring.h, io_uring_enter(2). Data only. Offsets in an
+ * SQE and a CQE are Int32 indexes.
+ */
+export const OP = {
+  nop: 0,
+  readv: 1,
+  writev: 2,
+  fsync: 3,
+  fallocate: 17,
+  openat: 18,
+  close: 19,
+  statx: 21,
+  read: 22,
+  write: 23,
+  renameat: 35,
+  unlinkat: 36,
+  mkdirat: 37,
+  symlinkat: 38,
+  linkat: 39,
+} as const;
+
+export const SQE_WORDS = 16;
+/** op: opcode u8, flags u8, ioprio u16. */
+export const SQE = {
+  op: 0,
+  fd: 1,
+  off: 2,
+  addr: 4,
+  len: 6,
+  opFlags: 7,
+  userData: 8,
+  bufIndex: 10,
+  spliceFd: 11,
+} as const;
+
+export const CQE_WORDS = 4;
+export const CQE = { userData: 0, generation: 1, result: 2, flags: 3 } as const;
+
+export const ENTER_GETEVENTS = 1;
+export const ENTER_SQ_WAKEUP = 2;
+export const SQ_NEED_WAKEUP = 1;
+export const SQ_CQ_OVERFLOW = 2;
+export const SQ_TASKRUN = 4;
+export const FSYNC_DATASYNC = 1;
+export const SETUP_SQPOLL = 2;

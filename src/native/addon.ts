@@ -1,0 +1,140 @@
+/**
+ * The C addon: what it offers, and how it is found.
+ *
+ *   const found = loadAddon();
+ *   if (found.addon) … else console.error(found.reason);
+ *
+ * Looked for, in this order: `TRAPLESS_ADDON` (a path), `prebuilds/linux-<arch>/trapless.node`
+ * (the published package), `native/build/Release/trapless.node` (the repository).
+ * Nothing here throws: without the addon trapless passes everything through to Node.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Byte offsets of the parts of a desk, and the functions bound to one kernel (native/addon.c). */
+export interface NativeKernel {
+  /** control | descriptors | links | lists | syscall pages | slots; see native/layout.h. */
+  readonly desk: ArrayBuffer;
+  /** Larger blocks: see src/memory/pool.ts. */
+  readonly pool: ArrayBuffer;
+  readonly deskAddress: bigint;
+  readonly poolAddress: bigint;
+  readonly control: number;
+  readonly descs: number;
+  readonly links: number;
+  readonly spotList: number;
+  readonly directList: number;
+  readonly entries: number;
+  readonly slots: number;
+  /** Tries spotList[0..count) without blocking; returns how many are done. */
+  spot(count: number, directCount: number, directViews: readonly Uint8Array[]): number;
+  /** Wakes a crew thread (after setting ready bits while `awake` was 0). */
+  wake(): void;
+  /** Keeps the event loop alive, or stops doing so. */
+  ref(alive: boolean): void;
+  /** Whether the event loop has timers due, immediates or closing handles waiting. */
+  otherWork(): boolean;
+  /** Sleeps until something is done; 0 on timeout (milliseconds, -1: for ever). */
+  wait(timeoutMs: number): number;
+  /** Throws an Error with errno when Linux refuses. */
+  ringOpen(entries: number, sqpollCpu: number, idleMs: number): NativeRing;
+  /** io_uring_enter(2): what it returned, or -errno. */
+  ringEnter(submit: number, min: number, flags: number): number;
+  ringClose(): void;
+  close(): void;
+}
+
+/** The mapped ring: byte offsets into `rings`. */
+export interface NativeRing {
+  readonly rings: ArrayBuffer;
+  readonly sqes: ArrayBuffer;
+  readonly features: number;
+  readonly setupFlags: number;
+  readonly sqEntries: number;
+  readonly cqEntries: number;
+  readonly sqHead: number;
+  readonly sqTail: number;
+  readonly sqFlags: number;
+  readonly cqHead: number;
+  readonly cqTail: number;
+  readonly cqFlags: number;
+  readonly cqOverflow: number;
+  readonly cqes: number;
+  /** Bit i: opcode i is supported by this Linux. */
+  readonly opsLow: number;
+  readonly opsHigh: number;
+}
+
+export interface Addon {
+  readonly layout: Readonly<Record<string, number>>;
+  open(pagesMax: number, poolBytes: number, drain: () => number, attach: boolean): NativeKernel;
+  /** The static list of cores for crew threads, first preferred (FlexSC 3.6). */
+  crewCores(cpus: readonly number[]): void;
+  /** How long an active crew thread looks for work before it sleeps, microseconds. */
+  crewSpin(us: number): void;
+  crewStatus(): { threads: number; idle: number; most: number; slots: number };
+  /** One synchronous system call with small integer arguments (benchmarks' baseline). */
+  systemCall(number: number, ...args: number[]): number;
+}
+
+export type FoundAddon =
+  | { readonly addon: Addon; readonly path: string; readonly reason?: undefined }
+  | { readonly addon: null; readonly path?: undefined; readonly reason: string };
+
+/** The package's root: the nearest folder upwards with trapless' package.json. */
+export function packageRoot(): string {
+  let dir = typeof __dirname === 'string' ? __dirname : dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    const manifest = join(dir, 'package.json');
+    if (existsSync(manifest) && /"name":\s*"trapless"/.test(readFileSync(manifest, 'utf8')))
+      return dir;
+    const up = dirname(dir);
+    if (up === dir) return dir;
+    dir = up;
+  }
+}
+
+function unsupported(): string | undefined {
+  // Bun resolves most libuv symbols and aborts when they are called: never load it there.
+  if ('bun' in process.versions) return 'this is Bun; trapless accelerates Node.js only';
+  if ('deno' in process.versions) return 'this is Deno; trapless accelerates Node.js only';
+  if (process.platform !== 'linux') return `needs Linux; this is ${process.platform}`;
+  if (process.arch !== 'x64' && process.arch !== 'arm64')
+    return `needs x86_64 or arm64; this is ${process.arch}`;
+  return undefined;
+}
+
+let found: FoundAddon | undefined;
+
+/** Loads the addon once per thread. */
+export function loadAddon(): FoundAddon {
+  found ??= find();
+  return found;
+}
+
+function find(): FoundAddon {
+  const why = unsupported();
+  if (why) return { addon: null, reason: why };
+  const root = packageRoot();
+  const explicit = process.env.TRAPLESS_ADDON;
+  const candidates = explicit
+    ? [explicit]
+    : [
+        join(root, 'prebuilds', `linux-${process.arch}`, 'trapless.node'),
+        join(root, 'native', 'build', 'Release', 'trapless.node'),
+      ];
+  const path = candidates.find((candidate) => existsSync(candidate));
+  if (!path)
+    return {
+      addon: null,
+      reason: `the addon is missing (looked for ${candidates.join(', ')}); in a checkout run: npm run build`,
+    };
+  try {
+    const addon = createRequire(join(root, 'package.json'))(path) as Addon;
+    return { addon, path };
+  } catch (error) {
+    return { addon: null, reason: `${path} does not load: ${(error as Error).message}` };
+  }
+}
