@@ -47,6 +47,7 @@ struct tl__step {
   struct tl_entry* entry;
   int64_t head_result;     /* of the chain's first entry, once that is done */
   int64_t previous_result; /* of the entry before this one */
+  uint64_t previous_length; /* what the entry before this one was asked to transfer */
   int failed;              /* an entry before this one failed */
 };
 
@@ -56,6 +57,8 @@ static int tl__step_runs(const struct tl__step* s, int is_head) {
   if (is_head) return 1;
   if ((flags & TL_HEAD_FD) && s->head_result < 0) return 0;
   if ((flags & TL_AT_EOF) && s->previous_result != 0 && !s->failed) return 0;
+  if ((flags & TL_IF_FULL) && !s->failed && s->previous_result != (int64_t)s->previous_length)
+    return 0;
   if (s->failed && !(flags & TL_ALWAYS)) return 0;
   return 1;
 }
@@ -92,6 +95,7 @@ static int tl__chain_walk(const struct tl_desk* desk, uint32_t head, struct tl_m
     if (is_head) s.head_result = s.entry->result;
     if (s.entry->result < 0 && s.entry->result != -ECANCELED) s.failed = 1;
     s.previous_result = s.entry->result;
+    s.previous_length = s.entry->args[2];
     if (!(s.entry->flags & TL_LINK)) return 1;
   }
 }

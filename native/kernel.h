@@ -57,6 +57,6 @@ void tl_kernel_ref(struct tl_kernel* k, int alive);
 /* flexsc_wait without a loop: sleeps until something is done. Returns 0 on timeout. */
 int tl_kernel_wait(struct tl_kernel* k, int timeout_ms);
 /* Does the loop have anything to do besides us? Then a drain must not go on for long. */
-int tl_kernel_other_work(const struct tl_kernel* k);
+int tl_kernel_other_work(struct tl_kernel* k);
 
 #endif

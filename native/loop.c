@@ -167,8 +167,10 @@ void tl_kernel_ref(struct tl_kernel* k, int alive) {
   }
 }
 
-int tl_kernel_other_work(const struct tl_kernel* k) {
-  return k->loop && uv_backend_timeout(k->loop) == 0;
+int tl_kernel_other_work(struct tl_kernel* k) {
+  if (!k->loop) return 0;
+  uv_update_time(k->loop); /* a timer that came due since the turn began counts */
+  return uv_backend_timeout(k->loop) == 0;
 }
 
 int tl_kernel_wait(struct tl_kernel* k, int timeout_ms) {

@@ -32,6 +32,8 @@ export const FLAG = {
   after: 16,
   /** A pread that, on a pipe or terminal, waits for data and reads. */
   stream: 32,
+  /** Runs only if the entry before transferred all of its argument 2, or failed. */
+  ifFull: 64,
 } as const;
 
 /** Not a Linux call: returns 0. */

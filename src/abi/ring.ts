@@ -7,6 +7,7 @@ export const OP = {
   readv: 1,
   writev: 2,
   fsync: 3,
+  asyncCancel: 14,
   fallocate: 17,
   openat: 18,
   close: 19,
@@ -44,3 +45,5 @@ export const SQ_CQ_OVERFLOW = 2;
 export const SQ_TASKRUN = 4;
 export const FSYNC_DATASYNC = 1;
 export const SETUP_SQPOLL = 2;
+/** Every request there is: ALL | ANY. */
+export const CANCEL_EVERYTHING = 1 | 4;

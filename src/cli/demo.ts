@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { createScratch, exitOnSignals, type Scratch } from '../lab/scratch.ts';
+import { loadAddon } from '../native/addon.ts';
 import { type Environment, formatEnvironment, readEnvironment } from '../report/environment.ts';
 import { packageRoot } from '../report/package-root.ts';
 import { Progress } from '../report/progress.ts';
@@ -40,6 +41,8 @@ export interface DemoOptions {
   /** Where the site's files are copied to; default: in memory if the machine offers that. */
   readonly directory?: string;
   readonly progress?: Progress;
+  /** Which syscall threads trapless uses here; only told in the header. */
+  readonly tier?: string;
   /** What stands before `server.mjs` to run it under trapless; for tests. */
   readonly traplessCommand?: readonly string[];
 }
@@ -147,20 +150,8 @@ function checkInstallation(): void {
   for (const part of ['bin/trapless.cjs', 'dist/register.mjs', 'examples/site/server.mjs']) {
     if (!existsSync(join(root, part))) throw new Error(`${part} is missing: ${remedy}`);
   }
-  const places = ['native/build/Release', `prebuilds/${process.platform}-${process.arch}`];
-  if (!places.some((place) => hasAddon(join(root, place)))) {
-    throw new Error(
-      `no native addon in ${places.join(' or ')}, so calls would go the usual way: ${remedy}`,
-    );
-  }
-}
-
-function hasAddon(folder: string): boolean {
-  try {
-    return readdirSync(folder).some((name) => name.endsWith('.node'));
-  } catch {
-    return false;
-  }
+  const { addon, reason } = loadAddon();
+  if (addon === null) throw new Error(`calls would go the usual way: ${reason}`);
 }
 
 interface Trial {
@@ -214,7 +205,7 @@ export async function demo(options: DemoOptions = {}): Promise<DemoReport> {
     );
 
   try {
-    const environment = readEnvironment({ directory: scratch.path });
+    const environment = readEnvironment({ directory: scratch.path, tier: options.tier });
     makeSite(site, scratch);
     progress.expect(variants.length * (chosen.trials + 1));
     const counting = countEntries ? await findCountingTool() : { reason: 'not asked for' };

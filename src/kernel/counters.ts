@@ -14,6 +14,8 @@ export interface KernelStatistics {
   readonly byName: Readonly<Record<string, { spot: number; ring: number; crew: number }>>;
   /** Tried on the spot, passed on because it would have blocked. */
   readonly wouldBlock: number;
+  /** System calls made on the spot, by the program's own thread; 0 unless timing was on. */
+  readonly spotSystemCalls: number;
   readonly ringEnters: number;
   readonly crew: {
     readonly wakes: number;
@@ -45,6 +47,7 @@ export class Counters {
   wouldBlock = 0;
   crewWakes = 0;
   spotPauses = 0;
+  spotSystemCalls = 0;
   timing = false;
 
   readonly #spot = new Uint32Array(NUMBER_NOP + 1);
@@ -110,6 +113,7 @@ export class Counters {
       calls: { spot: sum(this.#spot), ring: sum(this.#ring), crew: sum(this.#crew) },
       byName,
       wouldBlock: this.wouldBlock,
+      spotSystemCalls: this.spotSystemCalls,
       ringEnters: ring?.enters ?? 0,
       crew: {
         wakes: this.crewWakes,

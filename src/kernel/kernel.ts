@@ -37,7 +37,7 @@ import { Counters } from './counters.ts';
 import { BusyDescriptors } from './descriptors.ts';
 import { type KernelOptions, kernelOptions, ORDER, type ResolvedOptions } from './options.ts';
 import { Ring } from './ring/ring.ts';
-import { ROUTE, type RouteTables, routeTables } from './routes.ts';
+import { ROUTE, type Route, type RouteTables, routeTables } from './routes.ts';
 
 /** What waits for an entry. */
 export interface Completion {
@@ -154,7 +154,7 @@ export class Kernel {
       return;
     }
     this.ring.onChainStep = (head) => this.#posted.push(head);
-    this.ring.onRefused = (head) => this.#toCrew(head);
+    this.ring.onRefused = (head) => this.#readyForCrew(head);
     this.#routes = routeTables(true);
   }
 
@@ -318,6 +318,7 @@ export class Kernel {
       const id = ids[i];
       if (this.pages.isDone(id)) {
         this.counters.spot(this.pages.number(id));
+        if (this.counters.timing) this.counters.spotSystemCalls += this.pages.length(id);
         this.#finished.push(id);
       } else {
         this.#passOn(id);
@@ -390,9 +391,13 @@ export class Kernel {
 
   #toCrew(id: number, bounced = false): void {
     if (!bounced && !this.#bounced(id)) return;
-    const page = (id / ENTRIES_PER_PAGE) | 0;
     this.#descriptors.began(id);
     this.counters.crew(this.pages.number(id));
+    this.#readyForCrew(id);
+  }
+
+  #readyForCrew(id: number): void {
+    const page = (id / ENTRIES_PER_PAGE) | 0;
     this.#crewInFlight++;
     setBit(this.#descs, page * DESC_WORDS + DESC.ready + ((id >> 5) & 1), 1 << (id & 31));
     this.#crewBell = true;
@@ -477,9 +482,33 @@ export class Kernel {
     this.#completions[id] = cleanUp;
   }
 
-  /** Runs everything posted so far to its end: before credentials change, say. */
-  settle(): void {
-    while (this.#operations > 0 && this.wait()) {}
+  /** Runs everything posted so far to its end, but delivers nothing: before credentials change,
+   *  say. Crew calls that take longer than `limitMs` go on; the ring is left empty. */
+  settle(limitMs = 100): void {
+    const until = performance.now() + limitMs;
+    for (;;) {
+      this.#collect();
+      if (this.#posted.length > 0) {
+        this.#issue();
+        continue;
+      }
+      if (this.#crewInFlight === 0 && (this.ring?.inFlight ?? 0) === 0) break;
+      const left = until - performance.now();
+      if (left <= 0) break;
+      this.#native.wait(Math.ceil(left));
+    }
+    while (this.ring?.recall()) {
+      this.#native.wait(1);
+      this.#collect();
+    }
+    if (this.#crewBell) this.#ringCrewBell();
+    if (this.#posted.length > 0 || this.#finished.length > 0) this.#control[CONTROL.wantDrain] = 1;
+  }
+
+  /** Sends a call elsewhere than the table says (`doctor --measure` compares the routes). */
+  reroute(number: number, route: Route): void {
+    const to = route === 'ring' && this.ring === null ? 'crew' : route;
+    this.#routes.first[number] = ROUTE[to];
   }
 
   /** Unmaps the ring and makes a new one: SQPOLL keeps the credentials it was made with. */

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { loadAddon } from '../native/addon.ts';
 import { type Environment, formatEnvironment, readEnvironment } from '../report/environment.ts';
 import { childProgram, packageRoot } from '../report/package-root.ts';
 import { Progress } from '../report/progress.ts';
@@ -58,6 +59,8 @@ export interface FsBenchOptions {
   readonly peersDirectory?: string;
   /** The module that installs trapless under a program; null measures the peers alone. */
   readonly register?: string | null;
+  /** Which syscall threads trapless uses here; only told in the header. */
+  readonly tier?: string;
   readonly progress?: Progress;
 }
 
@@ -122,9 +125,12 @@ export async function run(argv: readonly string[]): Promise<number> {
   if (!existsSync(register)) {
     throw new Error(`${register} is missing: trapless is not built; run \`npm run build\` first`);
   }
+  // Without the addon the numbers are Node's own, and the header has to say so.
+  const { reason } = loadAddon();
+  const tier = reason === undefined ? undefined : `none, ${reason}`;
   const progress = new Progress({ silent: json });
   try {
-    const report = await benchFs({ register, ...options, progress });
+    const report = await benchFs({ register, tier, ...options, progress });
     progress.finish();
     console.log(json ? formatJson(report) : formatReport(report));
     // A peer may be missing; the crew is ours, and measured unless it failed.
@@ -136,12 +142,13 @@ export async function run(argv: readonly string[]): Promise<number> {
 
 export const help = `Usage: trapless bench fs [options]
 
-Measures what one file-system call of an unmodified program costs, with trapless and without:
-${fsCases.join(', ')}; one call at a time and many at once.
+Measures what one file-system call of an unmodified program costs, with trapless and without,
+one call at a time and many at once:
+${fsCases.join(', ')}.
 Peers that are not on this machine (the newest Node, Bun) are installed by npm on first use.
 
 Options
-  --cases LIST      some of the cases above, separated by commas
+  --cases LIST      some of these cases, separated by commas
   --in-flight LIST  calls outstanding at once (default ${defaults.inFlight.join(',')})
   --peers LIST      whom to compare with (default: all), or none:
 ${Object.entries(fsPeers)
@@ -214,7 +221,7 @@ export async function benchFs(options: FsBenchOptions = {}): Promise<FsReport> {
   });
   try {
     // At the start: the load it tells of is other people's.
-    const environment = readEnvironment({ directory: scratch.path });
+    const environment = readEnvironment({ directory: scratch.path, tier: options.tier });
     makeFiles(scratch.path);
     const contenders = await gather(options, skipped, progress);
     const samples = new Map<string, number[]>();

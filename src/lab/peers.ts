@@ -102,12 +102,24 @@ async function install(packageName: string, directory: string): Promise<string |
       '--no-audit',
       '--no-fund',
       '--loglevel=error',
+      // Without a network npm would otherwise try for minutes.
+      '--fetch-retries=1',
+      '--fetch-retry-mintimeout=1000',
     ],
     { cwd: directory, timeoutMs: installTimeoutMs },
   );
   if (npm.code === 0) return null;
-  const error = npm.stderr.split('\n').find((line) => /^npm (error|ERR!) (?!code)/.test(line));
-  return `npm could not install ${packageName}: ${error ?? lastLine(npm.stderr)}`;
+  return `npm could not install ${packageName}: ${npmMessage(npm.stderr)}`;
+}
+
+/** Among npm's lines of details the first that is a sentence. */
+function npmMessage(stderr: string): string {
+  const details = /^(code|syscall|errno|path|dest|Exit handler) |^$/;
+  const lines = stderr
+    .split('\n')
+    .filter((line) => /^npm (error|ERR!)/.test(line))
+    .map((line) => line.replace(/^npm (error|ERR!) ?/, ''));
+  return lines.find((line) => !details.test(line)) ?? lastLine(stderr);
 }
 
 interface Finished {

@@ -96,7 +96,8 @@ export function packageRoot(): string {
   }
 }
 
-function unsupported(): string | undefined {
+/** Why this platform cannot have the addon, or undefined. */
+export function unsupported(): string | undefined {
   // Bun resolves most libuv symbols and aborts when they are called: never load it there.
   if ('bun' in process.versions) return 'this is Bun; trapless accelerates Node.js only';
   if ('deno' in process.versions) return 'this is Deno; trapless accelerates Node.js only';

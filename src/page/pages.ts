@@ -170,6 +170,13 @@ export class SyscallPages {
     return load(this.#entries, id * ENTRY_WORDS);
   }
 
+  /** Entries of the chain that begins at `id`. */
+  length(id: number): number {
+    let length = 1;
+    for (let at = this.next(id); at !== NO_LINK; at = this.next(at)) length++;
+    return length;
+  }
+
   /** Whether the chain that begins at `id` has run to its end. */
   isDone(id: number): boolean {
     let at = id;
@@ -208,6 +215,15 @@ export class SyscallPages {
   resultBigInt(id: number): bigint {
     const at = id * ENTRY_WORDS + WORD.result;
     return (BigInt(this.#entries[at + 1]) << 32n) | BigInt(this.#entries[at] >>> 0);
+  }
+
+  /** The result's halves: signed words, exact without a bigint. */
+  resultLow(id: number): number {
+    return this.#entries[id * ENTRY_WORDS + WORD.result];
+  }
+
+  resultHigh(id: number): number {
+    return this.#entries[id * ENTRY_WORDS + WORD.result + 1];
   }
 
   /** Frees the chain that begins at `id`. */

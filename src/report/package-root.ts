@@ -1,33 +1,18 @@
 /**
- * Where this package lies on disk, from the bundles in `dist/` and from the sources alike.
+ * What lies beside the code in this package: its version and the programs that are not bundled.
  *
  *   join(packageRoot(), 'dist', 'register.mjs');
+ *   childProgram('fs-child.mjs');
  */
 
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { packageRoot } from '../native/addon.ts';
 
-let found: string | undefined;
-
-/** The directory whose package.json is trapless's own. */
-export function packageRoot(): string {
-  if (found !== undefined) return found;
-  // A CommonJS bundle has __dirname and no import.meta.url; sources are the other way round.
-  const here = typeof __dirname === 'string' ? __dirname : dirname(fileURLToPath(import.meta.url));
-  for (let folder = here; ; folder = dirname(folder)) {
-    if (packageName(folder) === 'trapless') {
-      found = folder;
-      return folder;
-    }
-    if (folder === dirname(folder)) {
-      throw new Error(`no package.json of trapless above ${here}: is the installation complete?`);
-    }
-  }
-}
+export { packageRoot };
 
 export function packageVersion(): string {
-  return manifest(packageRoot())?.version ?? 'unknown';
+  return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
 }
 
 /**
@@ -44,16 +29,4 @@ export function childProgram(name: string): string {
     throw new Error(`${name} is in none of ${places.join(', ')}: build with \`npm run build\``);
   }
   return place;
-}
-
-function packageName(folder: string): string | undefined {
-  return manifest(folder)?.name;
-}
-
-function manifest(folder: string): { name?: string; version?: string } | undefined {
-  try {
-    return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  } catch {
-    return undefined;
-  }
 }

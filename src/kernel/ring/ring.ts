@@ -14,10 +14,12 @@
 import { constants as osConstants } from 'node:os';
 import { ENTRY_WORDS, FLAG, NO_LINK, STATUS, WORD } from '../../abi/entry.ts';
 import {
+  CANCEL_EVERYTHING,
   CQE,
   CQE_WORDS,
   ENTER_GETEVENTS,
   ENTER_SQ_WAKEUP,
+  OP,
   SETUP_SQPOLL,
   SQ_CQ_OVERFLOW,
   SQ_NEED_WAKEUP,
@@ -187,6 +189,23 @@ export class Ring {
     this.#reap(finished);
   }
 
+  /** Asks for everything in flight back: what Linux gives up goes to the crew, the rest completes.
+   *  False when nothing is in flight. */
+  recall(): boolean {
+    if (this.inFlight === 0) return false;
+    this.submit();
+    const slot = (this.#localSqTail & this.#sqMask) * SQE_WORDS;
+    this.#sqes.fill(0, slot, slot + SQE_WORDS);
+    this.#sqes[slot + SQE.op] = OP.asyncCancel;
+    this.#sqes[slot + SQE.opFlags] = CANCEL_EVERYTHING;
+    this.#sqes[slot + SQE.userData] = RECALL;
+    this.#localSqTail = (this.#localSqTail + 1) | 0;
+    this.#unsubmitted++;
+    this.inFlight++;
+    this.submit();
+    return true;
+  }
+
   #reap(finished: number[]): void {
     // Pairs with Linux's release of tail: the CQEs up to it are complete.
     const tail = load(this.#words, this.#sharedCqTail);
@@ -198,7 +217,7 @@ export class Ring {
       const result = this.#words[at + CQE.result];
       head = (head + 1) | 0;
       this.inFlight--;
-      this.#complete(id, result, finished);
+      if (id !== RECALL) this.#complete(id, result, finished);
     }
     this.#localCqHead = head;
     // Pairs with Linux's acquire of head: it may overwrite these CQEs from here on.
@@ -228,8 +247,12 @@ function noHandler(): void {
   throw new Error('trapless: a ring without a scheduler');
 }
 
+/** user_data of the request that recalls the others. */
+const RECALL = -1;
+
 const RETRY_ON_CREW: ReadonlySet<number> = new Set([
   -constants.EAGAIN,
+  -constants.ECANCELED,
   -constants.EINTR,
   -constants.EOPNOTSUPP,
   -constants.EINVAL,

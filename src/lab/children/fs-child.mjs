@@ -7,7 +7,7 @@
  * Plain JavaScript without dependencies, because it runs unchanged on any Node, on Bun and under
  * `--import trapless/register`. It prints one JSON line per measurement and checks every result,
  * so that nothing can be fast by doing less. The files are made by `src/lab/bench-fs.ts`, which
- * shares FILES, the sizes and `fillOf` with this file by sending them in the plan.
+ * sends their number and sizes in the plan.
  */
 
 import fs from 'node:fs';

@@ -1,0 +1,156 @@
+/**
+ * Workers and forked children of an accelerated program are accelerated too.
+ *
+ *   const preload = adoptArguments();   // how did we get into this thread?
+ *   descend(preload);
+ *
+ * Node hands its own preloads on: a worker inherits the options of its parent, fork() passes
+ * process.execArgv. That is not enough for `trapless run`, which gives Node no option, for a
+ * worker with its own execArgv, nor for `--import` and a worker made of code. There a
+ * `--require …/register.cjs` is added on the way: to the worker's options, to the child's
+ * command line. The descendant takes it out of its process.execArgv again (adoptArguments).
+ *
+ * Children of spawn() and exec() are programs of their own: not accelerated.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import threads, { type WorkerOptions } from 'node:worker_threads';
+import { packageRoot } from '../native/addon.ts';
+
+/** Which of Node's options brought us here; null: none, it was `trapless run` or the program. */
+export type Preload = 'require' | 'import' | null;
+
+// Taken now: a program may replace it later.
+const accessNow = accessSync;
+
+const dist = typeof __dirname === 'string' ? __dirname : join(packageRoot(), 'dist');
+/** What descendants preload. */
+const registerFile = join(dist, 'register.cjs');
+
+function namesRegister(argument: string): boolean {
+  return /(^|=)trapless\/register$/.test(argument) || argument.includes(join(dist, 'register.'));
+}
+
+function findPreload(execArgv: readonly string[]): Preload {
+  const options = [...(process.env.NODE_OPTIONS?.split(/\s+/) ?? []), ...execArgv];
+  let found: Preload = null;
+  for (const [i, option] of options.entries()) {
+    if (!namesRegister(option)) continue;
+    const flag = option.startsWith('-') ? option : options[i - 1];
+    if (/^(-r|--require)/.test(flag)) return 'require';
+    if (/^--import/.test(flag)) found = 'import';
+  }
+  return found;
+}
+
+/** What this thread was started with, our own additions included. */
+let ownArguments: readonly string[] | undefined;
+let ownPreload: Preload = null;
+
+/** Finds out how we were loaded, and takes what a parent added out of process.execArgv. */
+export function adoptArguments(): Preload {
+  if (ownArguments) return ownPreload;
+  ownArguments = [...process.execArgv];
+  ownPreload = findPreload(ownArguments);
+  const at = process.execArgv.indexOf(registerFile);
+  if (at > 0 && process.execArgv[at - 1] === '--require') process.execArgv.splice(at - 1, 2);
+  return ownPreload;
+}
+
+export function descend(preload: Preload): void {
+  accelerateWorkers(preload);
+  accelerateForks();
+}
+
+/** It may not be, after setuid(): then the descendant would die of it. */
+function readable(): boolean {
+  try {
+    accessNow(registerFile, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/* --- Workers ------------------------------------------------------------------------------- */
+
+/** A proxy, not a subclass: name, statics, prototype and instanceof stay what they were. */
+function accelerateWorkers(preload: Preload): void {
+  const Worker = new Proxy(threads.Worker, {
+    construct(target, args, newTarget) {
+      for (const execArgv of executions(preload, args)) {
+        const options = Object.create(args[1] ?? null, { execArgv: { value: execArgv } });
+        try {
+          return Reflect.construct(target, [args[0], options, ...args.slice(2)], newTarget);
+        } catch (error) {
+          const { code, message } = error as NodeJS.ErrnoException;
+          if (code !== 'ERR_WORKER_INVALID_EXEC_ARGV') throw error;
+          refused = message.slice(message.lastIndexOf(': ') + 2).split(', ');
+        }
+      }
+      return Reflect.construct(target, args, newTarget);
+    },
+  });
+  Worker.prototype.constructor = Worker;
+  threads.Worker = Worker;
+}
+
+/** Options of ours that Node refuses to give to a worker: those of V8 and the whole process. */
+let refused: readonly string[] = [];
+
+/** The execArgv to try for a worker, one after the other; none: leave the options alone. */
+function* executions(preload: Preload, args: readonly unknown[]): Generator<readonly string[]> {
+  const options = args[1] as WorkerOptions | null | undefined;
+  const given = options?.execArgv;
+  // What is not as it should be is for Node to complain about.
+  if (args.length === 0 || options === null || (given && !Array.isArray(given))) return;
+  // Inherited options run us already; but --import is not run in a worker made of code.
+  if (!given && (preload === 'require' || (preload === 'import' && !options?.eval))) return;
+  if (given?.some((argument) => namesRegister(String(argument))) || !readable()) return;
+  const ours = ['--require', registerFile];
+  if (given) {
+    yield [...given, ...ours];
+    return;
+  }
+  const inherited = () => ownArguments!.filter((argument) => !refused.includes(argument));
+  yield [...inherited(), ...ours];
+  yield [...inherited(), ...ours]; // by now we know which are refused
+}
+
+/* --- Forked children ------------------------------------------------------------------------ */
+
+interface SpawnOptions {
+  readonly file?: unknown;
+  args?: unknown;
+  readonly stdio?: unknown;
+  readonly uid?: unknown;
+}
+interface ChildProcess {
+  spawn(options: SpawnOptions): unknown;
+}
+
+/** Node announces a ChildProcess before it spawns it: child_process need not be loaded for this. */
+function accelerateForks(): void {
+  subscribe('child_process', (message) => {
+    const child = (message as { process: ChildProcess }).process;
+    const { spawn } = child;
+    child.spawn = (options) => {
+      Reflect.deleteProperty(child, 'spawn');
+      if (isFork(options) && readable()) options.args = withRegister(options.args as string[]);
+      return spawn.call(child, options);
+    };
+  });
+}
+
+/** This very Node, with a channel to us. Under another user our file may be out of reach. */
+function isFork({ file, args, stdio, uid }: SpawnOptions): boolean {
+  const channel = Array.isArray(stdio) && stdio.includes('ipc');
+  return file === process.execPath && channel && uid === undefined && Array.isArray(args);
+}
+
+/** args[0] is the program's name, as in exec(3). */
+function withRegister(args: readonly string[]): readonly string[] {
+  if (args.some(namesRegister)) return args;
+  return [args[0], '--require', registerFile, ...args.slice(1)];
+}

@@ -1,0 +1,78 @@
+/**
+ * The two forms of an operation: callback and promise. Both try the start (starts.ts) and leave
+ * to Node's own function what it does not take.
+ */
+import { AsyncResource } from 'node:async_hooks';
+import type { Fail, Resolve } from '../ops/call.ts';
+import { threadKernel } from './environment-kernel.ts';
+import type { Start } from './starts.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: functions of node:fs, of every signature
+export type AnyFunction = (this: any, ...args: any[]) => any;
+export type Callback = (...args: unknown[]) => void;
+
+/**
+ * Looks like the original: its name, length and own symbols (util.promisify.custom, and the
+ * names of promisified results).
+ */
+export function disguise<F extends AnyFunction>(ours: F, original: AnyFunction): F {
+  for (const key of Reflect.ownKeys(original)) {
+    if (key === 'prototype') continue;
+    const descriptor = Object.getOwnPropertyDescriptor(original, key);
+    if (descriptor) Object.defineProperty(ours, key, descriptor);
+  }
+  return ours;
+}
+
+/** A request as async_hooks and AsyncLocalStorage see one of Node's own. */
+export class Request extends AsyncResource {
+  readonly callback: Callback;
+
+  constructor(callback: Callback) {
+    super('FSREQCALLBACK');
+    this.callback = callback;
+  }
+
+  succeed = (value: unknown): void => {
+    if (value === undefined) this.runInAsyncScope(this.callback, undefined, null);
+    else this.runInAsyncScope(this.callback, undefined, null, value);
+  };
+
+  fail = (error: Error): void => {
+    this.runInAsyncScope(this.callback, undefined, error);
+  };
+}
+
+/** `name(...args, callback)`; `most` is the number of arguments before the callback. */
+export function callbackForm(original: AnyFunction, start: Start, most: number): AnyFunction {
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    const callback = args.pop();
+    if (typeof callback === 'function' && args.length <= most && args.length > 0) {
+      const kernel = threadKernel();
+      if (kernel !== null) {
+        const request = new Request(callback as Callback);
+        if (start(kernel, args, request.succeed, request.fail)) return;
+      }
+    }
+    if (callback !== undefined || args.length > 0) args.push(callback);
+    return original.apply(this, args);
+  }, original);
+}
+
+/** `await name(...args)`. */
+export function promiseForm(original: AnyFunction, start: Start, most: number): AnyFunction {
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    const kernel = args.length <= most ? threadKernel() : null;
+    if (kernel === null) return original.apply(this, args);
+    let started = false;
+    const promise = new Promise<unknown>((resolve) => {
+      started = start(kernel, args, resolve);
+    });
+    return started ? promise : original.apply(this, args);
+  }, original);
+}
+
+/** Starts an operation for whoever wants a promise of it. */
+export function promised<T>(start: (resolve: Resolve<T>, fail?: Fail) => void): Promise<T> {
+  return new Promise((resolve) => start(resolve));
+}

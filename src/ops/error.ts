@@ -1,0 +1,60 @@
+/**
+ * Errors as Node's own: `Error: ENOENT: no such file or directory, open '/x'` with errno, code,
+ * syscall and, where the call has them, path and dest, in that order.
+ */
+import { errnoMessage, errnoName } from '../abi/errno.ts';
+
+export interface SystemError extends Error {
+  errno: number;
+  code: string;
+  syscall: string;
+  path?: string;
+  dest?: string;
+}
+
+/** `errno` as a system call returned it: negative. */
+export function systemError(
+  errno: number,
+  syscall: string,
+  path?: string,
+  dest?: string,
+): SystemError {
+  const code = errnoName(errno);
+  let message = `${code}: ${errnoMessage(errno)}, ${syscall}`;
+  if (path !== undefined) message += ` '${path}'`;
+  if (dest !== undefined) message += ` -> '${dest}'`;
+  // As from libuv: no frames (whoever waits adds its own, see rejection below).
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  const error = new Error(message) as SystemError;
+  Error.stackTraceLimit = limit;
+  error.errno = errno;
+  error.code = code;
+  error.syscall = syscall;
+  if (path !== undefined) error.path = path;
+  if (dest !== undefined) error.dest = dest;
+  return error;
+}
+
+/**
+ * A promise rejected with `error`, whose stack then names the async functions that await it. V8
+ * finds them only from within a reaction of a promise on their chain, once whoever resolved with
+ * this promise is attached to it: hence two steps. Only failures pay for them.
+ */
+export function rejection(error: Error): Promise<never> {
+  return Promise.reject(error).then(undefined, rethrow).then(undefined, addFrames);
+}
+
+function rethrow(error: Error): never {
+  throw error;
+}
+
+function addFrames(error: Error): never {
+  Error.captureStackTrace(error, addFrames);
+  // Of the synchronous frames all are ours: the drain that runs this reaction.
+  const stack = error.stack ?? '';
+  const head = stack.slice(0, stack.indexOf('\n    at '));
+  const waiting = stack.split('\n').filter((line) => line.startsWith('    at async '));
+  error.stack = [head, ...waiting].join('\n');
+  throw error;
+}

@@ -1,0 +1,213 @@
+/**
+ * readFile of a path: one chain for a file of up to 64 KiB,
+ *
+ *   openat ─► pread 64 KiB ─► pread 4 KiB behind it ─► close, if that read 0
+ *
+ * where the second read proves the end (a short read alone does not: a page may just not be
+ * cached). A longer file, or one that is no regular file and has more to say, goes on from there
+ * with the descriptor still open.
+ */
+import { FLAG, SLOT_SIZE } from '../abi/entry.ts';
+import { S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, STATX } from '../abi/structs.ts';
+import type { Completion, Kernel } from '../kernel/kernel.ts';
+import { FILE_BLOCK } from '../memory/pool.ts';
+import { SLOT_RESULT } from '../page/pages.ts';
+import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
+import { claimChain, fillClose, following, putBlock } from './chain.ts';
+import { close } from './descriptor.ts';
+import { systemError } from './error.ts';
+import { fillOpen } from './open.ts';
+import { fstat } from './stat.ts';
+import { CURRENT, read } from './transfer.ts';
+
+const FIRST = 64 * 1024;
+const SECOND = FILE_BLOCK - FIRST;
+/** What one later read asks for: still short enough to be tried on the spot. */
+const CHUNK = 256 * 1024;
+/** Node's limit (ERR_FS_FILE_TOO_LARGE). */
+const FILE_MAX = 2 ** 31 - 1;
+
+export type FileData = Buffer | string;
+
+class ReadFile implements Completion {
+  readonly #path: Path;
+  readonly #block: number;
+  readonly #encoding: BufferEncoding | undefined;
+  readonly #resolve: Resolve<FileData>;
+  readonly #fail: Fail | undefined;
+
+  constructor(
+    path: Path,
+    block: number,
+    encoding: BufferEncoding | undefined,
+    resolve: Resolve<FileData>,
+    fail: Fail | undefined,
+  ) {
+    this.#path = path;
+    this.#block = block;
+    this.#encoding = encoding;
+    this.#resolve = resolve;
+    this.#fail = fail;
+  }
+
+  done(kernel: Kernel, head: number): void {
+    const { pages, pool } = kernel;
+    const fd = pages.result(head);
+    const second = following(kernel, head);
+    const read1 = pages.result(second);
+    const read2 = pages.result(following(kernel, second));
+    pages.free(head);
+    const block = this.#block;
+    if (fd >= 0 && read1 >= 0 && read2 === 0) {
+      const encoding = this.#encoding;
+      let data: FileData;
+      if (encoding === undefined) {
+        data = Buffer.allocUnsafeSlow(read1);
+        pool.bytes.copy(data, 0, block, block + read1);
+      } else {
+        data = pool.bytes.toString(encoding, block, block + read1);
+      }
+      pool.give(block);
+      this.#resolve(data);
+      return;
+    }
+    this.#otherwise(kernel, fd, read1, read2);
+  }
+
+  /** A failure, or a file that goes on. */
+  #otherwise(kernel: Kernel, fd: number, read1: number, read2: number): void {
+    const { pool } = kernel;
+    const block = this.#block;
+    if (fd < 0 || read1 < 0 || read2 < 0) {
+      pool.give(block);
+      const error =
+        fd < 0
+          ? systemError(fd, 'open', pathText(this.#path))
+          : systemError(read1 < 0 ? read1 : read2, 'read');
+      settleError(error, this.#resolve, this.#fail);
+      return;
+    }
+    const begun = Buffer.allocUnsafeSlow(read1 + read2);
+    pool.bytes.copy(begun, 0, block, block + read1);
+    pool.bytes.copy(begun, read1, block + FIRST, block + FIRST + read2);
+    pool.give(block);
+    readRest(kernel, fd, begun, this.#encoding).then(this.#resolve, (error: Error) =>
+      settleError(error, this.#resolve, this.#fail),
+    );
+  }
+}
+
+/** The file's size by fstat, or -1 for what has no positions: pipes, sockets, terminals. */
+function sizeOf(kernel: Kernel, fd: number): Promise<number> {
+  return new Promise((resolve) =>
+    fstat<number>(
+      kernel,
+      fd,
+      (k, id) => {
+        const at = id * SLOT_SIZE + SLOT_RESULT;
+        const mode = k.desk.slots.readUInt16LE(at + STATX.mode);
+        const type = mode & S_IFMT;
+        if (type === S_IFIFO || type === S_IFSOCK || type === S_IFCHR) return -1;
+        return Number(k.desk.slots.readBigUInt64LE(at + STATX.size));
+      },
+      resolve,
+    ),
+  );
+}
+
+function tooLarge(size: number): Error {
+  const error = new RangeError(`File size (${size}) is greater than 2 GiB`);
+  Object.assign(error, { code: 'ERR_FS_FILE_TOO_LARGE' });
+  return error;
+}
+
+function readInto(kernel: Kernel, fd: number, target: Buffer, at: number): Promise<number> {
+  return new Promise((resolve) => read(kernel, fd, target, at, resolve));
+}
+
+/** Reads from where the chain stopped to the end of the file, and closes it. */
+async function readRest(
+  kernel: Kernel,
+  fd: number,
+  begun: Buffer,
+  encoding: BufferEncoding | undefined,
+): Promise<FileData> {
+  try {
+    const size = await sizeOf(kernel, fd);
+    if (size > FILE_MAX) throw tooLarge(size);
+    const data =
+      size > begun.length
+        ? await readSized(kernel, fd, begun, size)
+        : await readUnsized(kernel, fd, begun, size === -1);
+    return encoding === undefined ? data : data.toString(encoding);
+  } finally {
+    await new Promise<void>((resolve) =>
+      close(
+        kernel,
+        fd,
+        () => resolve(),
+        () => resolve(),
+      ),
+    );
+  }
+}
+
+/** The chain read with pread, which leaves the position at 0: positions are ours. */
+async function readSized(kernel: Kernel, fd: number, begun: Buffer, size: number): Promise<Buffer> {
+  const data = Buffer.allocUnsafeSlow(size);
+  begun.copy(data);
+  let at = begun.length;
+  while (at < size) {
+    const n = await readInto(kernel, fd, data.subarray(at, Math.min(size, at + CHUNK)), at);
+    if (n === 0) return data.subarray(0, at);
+    at += n;
+  }
+  return data;
+}
+
+async function readUnsized(
+  kernel: Kernel,
+  fd: number,
+  begun: Buffer,
+  stream: boolean,
+): Promise<Buffer> {
+  const parts = [begun];
+  let at = begun.length;
+  for (;;) {
+    const part = Buffer.allocUnsafeSlow(FIRST);
+    const n = await readInto(kernel, fd, part, stream ? CURRENT : at);
+    if (n === 0) return Buffer.concat(parts, at);
+    parts.push(part.subarray(0, n));
+    at += n;
+    if (at > FILE_MAX) throw tooLarge(at);
+  }
+}
+
+/** Resolves to a Buffer of its own memory, or to text. */
+export function readFile(
+  kernel: Kernel,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | undefined,
+  resolve: Resolve<FileData>,
+  fail?: Fail,
+): void {
+  const again = () => readFile(kernel, path, flags, encoding, resolve, fail);
+  const { pages, pool } = kernel;
+  if (!pages.room(4)) return kernel.whenRoom(again);
+  const block = pool.take(FILE_BLOCK);
+  if (block === -1) return kernel.whenRoom(again);
+  const head = claimChain(kernel, 4);
+  fillOpen(kernel, head, path, flags, 0o666, FLAG.link);
+  const pread = number('pread64');
+  const first = following(kernel, head);
+  pages.call(first, pread, 4, FLAG.link | FLAG.headFd | FLAG.stream);
+  putBlock(kernel, first, block, FIRST);
+  pages.setInt(first, 3, 0);
+  const second = following(kernel, first);
+  pages.call(second, pread, 4, FLAG.link | FLAG.headFd | FLAG.stream | FLAG.after);
+  putBlock(kernel, second, block + FIRST, SECOND);
+  pages.setInt(second, 3, 0);
+  fillClose(kernel, following(kernel, second), FLAG.atEof);
+  kernel.post(head, new ReadFile(path, block, encoding, resolve, fail));
+}

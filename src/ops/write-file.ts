@@ -1,0 +1,140 @@
+/**
+ * writeFile and appendFile of a path: one chain for up to 68 KiB,
+ *
+ *   openat ─► write ─► close, if the write was whole or failed
+ *
+ * A short write (a disk nearly full) leaves the file open: the rest is tried again from there,
+ * and fails with the error that Node would report.
+ */
+import { FLAG } from '../abi/entry.ts';
+import type { Completion, Kernel } from '../kernel/kernel.ts';
+import { FILE_BLOCK } from '../memory/pool.ts';
+import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
+import { claimChain, fillClose, following, putBlock } from './chain.ts';
+import { close } from './descriptor.ts';
+import { systemError } from './error.ts';
+import { fillOpen, open } from './open.ts';
+import { CURRENT, TRANSFER_MAX, write } from './transfer.ts';
+
+/** Chunk of a longer file: Node's promises write so, and check for an abort in between. */
+const CHUNK = Math.min(512 * 1024, TRANSFER_MAX);
+
+class WriteFile implements Completion {
+  readonly #path: Path;
+  readonly #block: number;
+  readonly #length: number;
+  readonly #resolve: Resolve<undefined>;
+  readonly #fail: Fail | undefined;
+
+  constructor(
+    path: Path,
+    block: number,
+    length: number,
+    resolve: Resolve<undefined>,
+    fail: Fail | undefined,
+  ) {
+    this.#path = path;
+    this.#block = block;
+    this.#length = length;
+    this.#resolve = resolve;
+    this.#fail = fail;
+  }
+
+  done(kernel: Kernel, head: number): void {
+    const { pages, pool } = kernel;
+    const fd = pages.result(head);
+    const writing = following(kernel, head);
+    const written = pages.result(writing);
+    const closed = pages.result(following(kernel, writing));
+    pages.free(head);
+    if (fd >= 0 && written >= 0 && written < this.#length) {
+      const from = this.#block + written;
+      const rest = Buffer.from(pool.bytes.subarray(from, this.#block + this.#length));
+      pool.give(this.#block);
+      const { resolve, fail } = this.#settlement();
+      writeAll(kernel, fd, rest).then(() => resolve(undefined), fail);
+      return;
+    }
+    pool.give(this.#block);
+    if (fd >= 0 && written >= 0 && closed >= 0) {
+      this.#resolve(undefined);
+      return;
+    }
+    const error =
+      fd < 0
+        ? systemError(fd, 'open', pathText(this.#path))
+        : systemError(written < 0 ? written : closed, written < 0 ? 'write' : 'close');
+    settleError(error, this.#resolve, this.#fail);
+  }
+
+  #settlement() {
+    const resolve = this.#resolve;
+    return { resolve, fail: (error: Error) => settleError(error, resolve, this.#fail) };
+  }
+}
+
+function writeOnce(kernel: Kernel, fd: number, data: Uint8Array): Promise<number> {
+  return new Promise((resolve) => write(kernel, fd, data, CURRENT, resolve));
+}
+
+/** Writes everything, chunk by chunk, and closes the file. */
+async function writeAll(kernel: Kernel, fd: number, data: Uint8Array): Promise<void> {
+  try {
+    for (let at = 0; at < data.byteLength; )
+      at += await writeOnce(kernel, fd, data.subarray(at, at + CHUNK));
+  } finally {
+    await new Promise<void>((resolve) =>
+      close(
+        kernel,
+        fd,
+        () => resolve(),
+        () => resolve(),
+      ),
+    );
+  }
+}
+
+async function writeLong(
+  kernel: Kernel,
+  path: Path,
+  data: Uint8Array,
+  flags: number,
+  mode: number,
+): Promise<undefined> {
+  const fd = await new Promise<number>((resolve) =>
+    open(kernel, path, flags, mode, (_k, _id, result) => result, resolve),
+  );
+  await writeAll(kernel, fd, data);
+}
+
+/** `data` is copied at once when it fits a block; longer data must not change meanwhile. */
+export function writeFile(
+  kernel: Kernel,
+  path: Path,
+  data: Uint8Array,
+  flags: number,
+  mode: number,
+  resolve: Resolve<undefined>,
+  fail?: Fail,
+): void {
+  const length = data.byteLength;
+  if (length > FILE_BLOCK || length === 0) {
+    writeLong(kernel, path, data, flags, mode).then(resolve, (error: Error) =>
+      settleError(error, resolve, fail),
+    );
+    return;
+  }
+  const again = () => writeFile(kernel, path, data, flags, mode, resolve, fail);
+  const { pages, pool } = kernel;
+  if (!pages.room(3)) return kernel.whenRoom(again);
+  const block = pool.take(length);
+  if (block === -1) return kernel.whenRoom(again);
+  pool.bytes.set(data, block);
+  const head = claimChain(kernel, 3);
+  fillOpen(kernel, head, path, flags, mode, FLAG.link);
+  const writing = following(kernel, head);
+  pages.call(writing, number('write'), 3, FLAG.link | FLAG.headFd);
+  putBlock(kernel, writing, block, length);
+  fillClose(kernel, following(kernel, writing), FLAG.ifFull);
+  kernel.post(head, new WriteFile(path, block, length, resolve, fail));
+}

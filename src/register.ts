@@ -1,0 +1,35 @@
+/**
+ * Installs trapless under a program that knows nothing of it: `node --import trapless/register`,
+ * `node --require trapless/register`, `trapless run`, or first thing in the program itself.
+ *
+ *   register();     // fs, fs.promises and FileHandle are accelerated from here on
+ *
+ * Once per thread; again is harmless. It replaces functions and nothing else: no kernel is
+ * registered before the first accelerated call. Where trapless cannot work it does nothing at all.
+ */
+import { kernelOptions } from './kernel/options.ts';
+import { wrapCredentials } from './node/credentials.ts';
+import { adoptArguments, descend } from './node/descendants.ts';
+import { refusal } from './node/environment-kernel.ts';
+import { installFs } from './node/fs.ts';
+import { reportAtExit } from './node/stats.ts';
+
+/** Not enumerable, and the same for every copy of trapless that a thread may load. */
+const REGISTERED = Symbol.for('trapless.registered');
+
+export interface RegisterOptions {
+  /** Also under this program's workers and forked children. Default: if it was preloaded. */
+  readonly descendants?: boolean;
+}
+
+export function register(options: RegisterOptions = {}): void {
+  const preload = adoptArguments();
+  if (Object.hasOwn(process, REGISTERED)) return;
+  Object.defineProperty(process, REGISTERED, { value: true });
+  if (refusal()) return;
+  kernelOptions({}); // a mistake in TRAPLESS_… is told now, not at some later call
+  wrapCredentials();
+  if (options.descendants ?? preload !== null) descend(preload);
+  if (process.env.TRAPLESS_STATS && process.env.TRAPLESS_STATS !== '0') reportAtExit();
+  installFs();
+}
