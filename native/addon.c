@@ -5,28 +5,35 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kernel.h"
 #include "napi_util.h"
 
-/* What ties a kernel to its environment. */
+/* What ties a kernel to its environment. Owned by the kernel until it is closed, and by each of
+ * the methods, which JavaScript may keep for longer. */
 struct binding {
-  struct tl_kernel* kernel;
+  struct tl_kernel* kernel; /* null: closed */
   napi_env env;
   napi_ref drain;
   napi_async_cleanup_hook_handle hook;
+  int owners;
 };
 
+static void binding_release(struct binding* b) {
+  if (--b->owners == 0) free(b);
+}
+
 /* Reads the arguments and finds the kernel a method is bound to. Null, with an exception
- * pending, when that kernel was closed. */
+ * pending, when that kernel was closed, or is about to be: its spot and ring are gone. */
 static struct binding* get_args(napi_env env, napi_callback_info info, size_t want,
                                 napi_value* args) {
   size_t count = want;
   void* data = NULL;
   TL_TRY(env, napi_get_cb_info(env, info, &count, args, NULL, &data));
   struct binding* const b = data;
-  if (b->kernel) return b;
+  if (b->kernel && !b->kernel->closing) return b;
   napi_throw_error(env, NULL, "trapless: this kernel was closed; register() a new one");
   return NULL;
 }
@@ -83,17 +90,18 @@ static void on_closed(struct tl_kernel* k) {
   struct binding* const b = k->data;
   if (b->hook) napi_remove_async_cleanup_hook(b->hook);
   b->hook = NULL;
-  b->kernel = NULL; /* the methods throw from here on; b itself goes with their object */
+  b->kernel = NULL; /* the methods throw from here on */
+  binding_release(b);
   tl_kernel_release(k);
 }
 
-static void on_binding_collected(napi_env env, void* data, void* hint) {
+static void on_method_collected(napi_env env, void* data, void* hint) {
   (void)env;
   (void)hint;
-  free(data);
+  binding_release(data);
 }
 
-/* The environment ends: process.exit(), a worker that returns or is terminated. Node waits, with
+/* The environment ends: the program, or a worker that returns or is terminated. Node waits, with
  * the loop running, until the hook is removed (on_closed). */
 static void on_environment_ends(napi_async_cleanup_hook_handle hook, void* data) {
   struct tl_kernel* const k = data;
@@ -101,14 +109,17 @@ static void on_environment_ends(napi_async_cleanup_hook_handle hook, void* data)
   tl_kernel_close(k, on_closed);
 }
 
-static napi_value kernel_close(napi_env env, napi_callback_info info) {
-  struct binding* const b = get_args(env, info, 0, NULL);
-  if (!b) return NULL;
-  if (b->kernel->closing) return NULL;
-  /* The methods' object outlives this call: it holds b. */
-  napi_delete_reference(env, b->drain);
+static void close_now(struct binding* b) {
+  if (b->drain) napi_delete_reference(b->env, b->drain);
   b->drain = NULL;
   tl_kernel_close(b->kernel, on_closed);
+}
+
+static napi_value kernel_close(napi_env env, napi_callback_info info) {
+  void* data = NULL;
+  TL_TRY(env, napi_get_cb_info(env, info, NULL, NULL, NULL, &data));
+  struct binding* const b = data;
+  if (b->kernel && !b->kernel->closing) close_now(b);
   return NULL;
 }
 
@@ -171,6 +182,37 @@ static napi_value kernel_wait(napi_env env, napi_callback_info info) {
   return tl_napi_from_int(env, tl_kernel_wait(b->kernel, tl_napi_int(env, args[0], -1)));
 }
 
+/* One of the ring's two mappings, as long as JavaScript can see it. */
+struct ring_view {
+  struct tl_kernel* kernel;
+  size_t size;
+};
+
+static void ring_close(struct tl_kernel* k) {
+  if (!tl_ring_close(&k->ring)) k->leaked = 1;
+}
+
+/* Also when the environment ends, before on_environment_ends: then the ring is still open. */
+static void on_ring_collected(napi_env env, void* data, void* hint) {
+  (void)env;
+  struct ring_view* const view = hint;
+  struct tl_kernel* const k = view->kernel;
+  if (k->ring.fd >= 0 && (data == k->ring.rings || data == k->ring.sqes)) ring_close(k);
+  munmap(data, view->size);
+  free(view);
+  tl_kernel_release(k);
+}
+
+static napi_value ring_view(napi_env env, struct tl_kernel* k, void* at, size_t size) {
+  struct ring_view* const view = malloc(sizeof *view);
+  if (!view) return tl_napi_throw_errno(env, "out of memory", ENOMEM);
+  *view = (struct ring_view){.kernel = k, .size = size};
+  napi_value result;
+  k->references++;
+  TL_TRY(env, napi_create_external_arraybuffer(env, at, size, on_ring_collected, view, &result));
+  return result;
+}
+
 static napi_value kernel_ring_open(napi_env env, napi_callback_info info) {
   napi_value args[3];
   struct binding* const b = get_args(env, info, 3, args);
@@ -179,20 +221,20 @@ static napi_value kernel_ring_open(napi_env env, napi_callback_info info) {
   struct tl_ring_options const options = {.entries = (uint32_t)tl_napi_int(env, args[0], 256),
                                           .sqpoll_cpu = tl_napi_int(env, args[1], -1),
                                           .idle_ms = (uint32_t)tl_napi_int(env, args[2], 10)};
+  ring_close(k); /* one at a time */
   int const failed = tl_ring_open(&k->ring, &options, k->crew.eventfd);
   if (failed) return tl_napi_throw_errno(env, "io_uring_setup", -failed);
   uint64_t ops = 0;
   tl_ring_probe(&k->ring, &ops);
 
   napi_value result;
-  napi_value rings;
-  napi_value sqes;
   TL_TRY(env, napi_create_object(env, &result));
-  k->references += 2;
-  TL_TRY(env, napi_create_external_arraybuffer(env, k->ring.rings, k->ring.rings_size,
-                                               on_memory_collected, k, &rings));
-  TL_TRY(env, napi_create_external_arraybuffer(env, k->ring.sqes, k->ring.sqes_size,
-                                               on_memory_collected, k, &sqes));
+  napi_value const rings = ring_view(env, k, k->ring.rings, k->ring.rings_size);
+  napi_value const sqes = rings ? ring_view(env, k, k->ring.sqes, k->ring.sqes_size) : NULL;
+  if (!sqes) { /* a runtime without external buffers: the ring is of no use */
+    ring_close(k);
+    return NULL;
+  }
   tl_napi_set(env, result, "rings", rings);
   tl_napi_set(env, result, "sqes", sqes);
   struct {
@@ -224,16 +266,52 @@ static napi_value kernel_ring_enter(napi_env env, napi_callback_info info) {
 static napi_value kernel_ring_close(napi_env env, napi_callback_info info) {
   struct binding* const b = get_args(env, info, 0, NULL);
   if (!b) return NULL;
-  struct tl_kernel* const k = b->kernel;
-  struct tl_control* const c = k->crew.desk.control;
-  if (!tl_ring_close(&k->ring, (uint32_t)atomic_load(&c->ring_in_flight))) k->leaked = 1;
-  (void)env;
+  ring_close(b->kernel);
   return NULL;
 }
 
 static napi_value buffer_address(napi_env env, const void* address) {
   napi_value result = NULL;
   napi_create_bigint_uint64(env, (uint64_t)(uintptr_t)address, &result);
+  return result;
+}
+
+static void add_method(napi_env env, napi_value object, const char* name, napi_callback callback,
+                       struct binding* b) {
+  napi_value function;
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, b, &function) != napi_ok) return;
+  if (napi_add_finalizer(env, function, b, on_method_collected, NULL, NULL) != napi_ok) return;
+  b->owners++;
+  tl_napi_set(env, object, name, function);
+}
+
+static void add_methods(napi_env env, napi_value object, struct binding* b) {
+  struct {
+    const char* name;
+    napi_callback callback;
+  } const methods[] = {{"spot", kernel_spot},          {"wake", kernel_wake},
+                       {"ref", kernel_ref},            {"otherWork", kernel_other_work},
+                       {"wait", kernel_wait},          {"ringOpen", kernel_ring_open},
+                       {"ringEnter", kernel_ring_enter}, {"ringClose", kernel_ring_close},
+                       {"close", kernel_close}};
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+    add_method(env, object, methods[i].name, methods[i].callback, b);
+}
+
+/* Ties a kernel to this environment: its callback, its end, its loop. */
+static int tie(napi_env env, struct binding* b, napi_value drain_function, int attach) {
+  uv_loop_t* loop = NULL;
+  if (napi_create_reference(env, drain_function, 1, &b->drain) != napi_ok) return EINVAL;
+  if (napi_add_async_cleanup_hook(env, on_environment_ends, b->kernel, &b->hook) != napi_ok)
+    return EINVAL;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok) return EINVAL;
+  return attach ? -tl_kernel_attach(b->kernel, loop, drain) : 0;
+}
+
+static napi_value memory(napi_env env, struct tl_kernel* k, void* at, size_t size) {
+  napi_value result = NULL;
+  k->references++;
+  TL_TRY(env, napi_create_external_arraybuffer(env, at, size, on_memory_collected, k, &result));
   return result;
 }
 
@@ -248,35 +326,34 @@ static napi_value open_kernel(napi_env env, napi_callback_info info) {
     napi_throw_range_error(env, NULL, "trapless: pagesMax must be 1 to 256");
     return NULL;
   }
-  uv_loop_t* loop = NULL;
-  TL_TRY(env, napi_get_uv_event_loop(env, &loop));
-  struct tl_kernel* const k = tl_kernel_open(pages_max, (size_t)pool);
-  if (!k) return tl_napi_throw_errno(env, "cannot map syscall pages", errno);
-  struct binding* const b = calloc(1, sizeof *b);
-  if (!b) {
-    tl_kernel_close(k, NULL);
-    tl_kernel_release(k);
-    return tl_napi_throw_errno(env, "out of memory", ENOMEM);
-  }
-  *b = (struct binding){.kernel = k, .env = env};
-  k->data = b;
-
-  napi_value result;
-  napi_value desk;
-  napi_value pool_buffer;
-  TL_TRY(env, napi_create_object(env, &result));
-  TL_TRY(env, napi_wrap(env, result, b, on_binding_collected, NULL, NULL));
-  TL_TRY(env, napi_create_reference(env, args[2], 1, &b->drain));
-  k->references += 2;
-  TL_TRY(env, napi_create_external_arraybuffer(env, k->crew.desk.base, k->crew.desk.size,
-                                               on_memory_collected, k, &desk));
-  TL_TRY(env, napi_create_external_arraybuffer(env, k->pool, k->pool_size, on_memory_collected, k,
-                                               &pool_buffer));
-  TL_TRY(env, napi_add_async_cleanup_hook(env, on_environment_ends, k, &b->hook));
   bool attach = true;
   napi_get_value_bool(env, args[3], &attach);
-  int const failed = attach ? tl_kernel_attach(k, loop, drain) : 0;
-  if (failed) return tl_napi_throw_errno(env, "cannot watch the eventfd", -failed);
+
+  struct binding* const b = calloc(1, sizeof *b);
+  if (!b) return tl_napi_throw_errno(env, "out of memory", ENOMEM);
+  struct tl_kernel* const k = tl_kernel_open(pages_max, (size_t)pool);
+  if (!k) {
+    int const reason = errno;
+    free(b);
+    return tl_napi_throw_errno(env, "cannot map syscall pages", reason);
+  }
+  *b = (struct binding){.kernel = k, .env = env, .owners = 1};
+  k->data = b;
+
+  napi_value result = NULL;
+  /* The memory first: where the environment ends, the hook that closes the kernel must run
+   * before the memory is collected, and Node goes backwards. */
+  napi_value const desk = memory(env, k, k->crew.desk.base, k->crew.desk.size);
+  napi_value const pool_buffer = desk ? memory(env, k, k->pool, k->pool_size) : NULL;
+  int failed = EINVAL;
+  if (pool_buffer && napi_create_object(env, &result) == napi_ok)
+    failed = tie(env, b, args[2], attach);
+  if (failed) {
+    close_now(b);
+    bool pending = false;
+    napi_is_exception_pending(env, &pending);
+    return pending ? NULL : tl_napi_throw_errno(env, "cannot hook the event loop", failed);
+  }
 
   const struct tl_desk* const d = &k->crew.desk;
   tl_napi_set(env, result, "desk", desk);
@@ -293,15 +370,7 @@ static napi_value open_kernel(napi_env env, napi_callback_info info) {
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     tl_napi_set_number(env, result, parts[i].name,
                        (double)((const uint8_t*)parts[i].at - d->base));
-  tl_napi_set_function(env, result, "spot", kernel_spot, b);
-  tl_napi_set_function(env, result, "wake", kernel_wake, b);
-  tl_napi_set_function(env, result, "ref", kernel_ref, b);
-  tl_napi_set_function(env, result, "otherWork", kernel_other_work, b);
-  tl_napi_set_function(env, result, "wait", kernel_wait, b);
-  tl_napi_set_function(env, result, "ringOpen", kernel_ring_open, b);
-  tl_napi_set_function(env, result, "ringEnter", kernel_ring_enter, b);
-  tl_napi_set_function(env, result, "ringClose", kernel_ring_close, b);
-  tl_napi_set_function(env, result, "close", kernel_close, b);
+  add_methods(env, result, b);
   return result;
 }
 

@@ -11,7 +11,7 @@
         "-fvisibility=hidden", "-pthread"
       ],
       "cflags!": ["-Wno-unused-parameter"],
-      "ldflags": ["-pthread"]
+      "ldflags": ["-pthread", "-Wl,-z,nodelete"]
     }
   ]
 }

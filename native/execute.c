@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef RWF_NOWAIT
@@ -22,6 +23,7 @@
 
 /* Longest transfer that may run on the JS thread: copying more stalls the program. */
 #define TL_SPOT_BYTES_MAX (256u * 1024u)
+#define TL_TMPFS_MAGIC 0x01021994
 /* "Not answered": never a value Linux returns. */
 #define TL_WOULD_BLOCK INT64_MIN
 
@@ -76,27 +78,36 @@ static int tl__chain_walk(const struct tl_desk* desk, uint32_t head, struct tl_m
                           int64_t (*attempt)(const struct tl_entry*, const uint64_t*,
                                              struct tl_mind*)) {
   struct tl__step s = {.entry = &desk->entries[head]};
-  for (uint32_t id = head;; id = desk->links[id]) {
+  for (uint32_t id = head;;) {
     s.entry = &desk->entries[id];
     int const is_head = id == head;
+    int64_t result = s.entry->result;
+    uint64_t const length = s.entry->args[2];
+    int const linked = s.entry->flags & TL_LINK;
+    uint32_t const next = desk->links[id];
+    int32_t const status = atomic_load_explicit(&s.entry->status, memory_order_relaxed);
     /* A chain that was begun elsewhere: skip what has its result already. */
-    if (atomic_load_explicit(&s.entry->status, memory_order_relaxed) != TL_DONE) {
-      int64_t result = -ECANCELED;
-      if (tl__step_runs(&s, is_head)) {
+    if (status != TL_DONE) {
+      /* The caller gave up before this entry was begun: what must be closed is, nothing else. */
+      if (status == TL_ABANDONED) s.failed = 1;
+      result = -ECANCELED;
+      if (tl__step_runs(&s, is_head) && !(is_head && status == TL_ABANDONED)) {
         uint64_t args[6];
         tl__step_args(&s, is_head, args);
         result = attempt(s.entry, args, mind);
         if (result == TL_WOULD_BLOCK) return 0;
       }
       s.entry->result = result;
-      /* Pairs with loadStatus in src/page/: the result first, then done. */
+      /* Pairs with status() in src/page/: the result first, then done. From here on the entry
+       * is the poster's again: it may be free, or another call, before we look. */
       atomic_store_explicit(&s.entry->status, TL_DONE, memory_order_release);
     }
-    if (is_head) s.head_result = s.entry->result;
-    if (s.entry->result < 0 && s.entry->result != -ECANCELED) s.failed = 1;
-    s.previous_result = s.entry->result;
-    s.previous_length = s.entry->args[2];
-    if (!(s.entry->flags & TL_LINK)) return 1;
+    if (is_head) s.head_result = result;
+    if (result < 0 && result != -ECANCELED) s.failed = 1;
+    s.previous_result = result;
+    s.previous_length = length;
+    if (!linked) return 1;
+    id = next;
   }
 }
 
@@ -132,6 +143,16 @@ void tl_chain_run(const struct tl_desk* desk, uint32_t head) {
   tl__chain_walk(desk, head, NULL, tl__attempt_blocking);
 }
 
+static int64_t tl__attempt_refused(const struct tl_entry* entry, const uint64_t* args,
+                                   struct tl_mind* mind) {
+  (void)mind;
+  return entry->flags & TL_ALWAYS ? tl_syscall(entry->number, args) : -EAGAIN;
+}
+
+void tl_chain_refuse(const struct tl_desk* desk, uint32_t head) {
+  tl__chain_walk(desk, head, NULL, tl__attempt_refused);
+}
+
 /* --- Must not block ---------------------------------------------------------------------- */
 
 static int64_t tl__openat2(uint64_t dirfd, uint64_t path, uint64_t flags, uint64_t mode) {
@@ -152,6 +173,12 @@ static int tl__device_blocks(int64_t fd, struct tl_mind* mind) {
   return r < 0 || mind->device_blocks(s.stx_dev_major, s.stx_dev_minor);
 }
 
+/* Paths we read ourselves are those in our own slots, which end with a zero. Any other address is
+ * the program's affair: Linux looks at it, and says EFAULT where we would crash. */
+static int tl__own_path(uint64_t path, const struct tl_mind* mind) {
+  return path >= mind->slots_from && path < mind->slots_to;
+}
+
 static uint32_t tl__hash(uint64_t dirfd, const char* path) {
   uint64_t h = 0x9e3779b97f4a7c15u ^ dirfd;
   for (; *path; path++) h = (h ^ (uint8_t)*path) * 0x100000001b3u;
@@ -162,6 +189,7 @@ static uint32_t tl__hash(uint64_t dirfd, const char* path) {
  * O_PATH open the first time, then remembered for TL_KNOWN_SECONDS: the dentry of a path in
  * use stays. (Measured: the question costs as much as a stat.) */
 static int tl__path_cached(uint64_t dirfd, uint64_t path, int nofollow, struct tl_mind* mind) {
+  if (!tl__own_path(path, mind)) return 0;
   uint32_t const hash = tl__hash(dirfd, (const char*)(uintptr_t)path);
   uint32_t* const known = mind->known_paths + (size_t)(hash >> 1) % TL_KNOWN_PATHS * 2;
   if (!mind->careful && known[0] == hash && mind->now_s - known[1] < TL_KNOWN_SECONDS) return 1;
@@ -201,25 +229,31 @@ static int64_t tl__try_open(const struct tl_entry* entry, const uint64_t args[6]
                               (uint64_t)(uintptr_t)&s, 0);
     close((int)fd);
     if (r < 0 || !(S_ISREG(s.stx_mode) || S_ISDIR(s.stx_mode))) return TL_WOULD_BLOCK;
-    int64_t const plain = tl__openat2(args[0], args[1], flags, 0);
-    return tl__not_cached(plain) ? TL_WOULD_BLOCK : plain;
+    /* It may have been replaced, and a lease blocks a regular file: non-blocking all the same. */
+    int64_t const plain = tl__openat2(args[0], args[1], flags | O_NONBLOCK, 0);
+    if (tl__not_cached(plain)) return TL_WOULD_BLOCK;
+    if (plain >= 0) fcntl((int)plain, F_SETFL, (int)flags);
+    return plain;
   }
   int64_t const fd = tl__openat2(args[0], args[1], flags | O_NONBLOCK, 0);
   return tl__not_cached(fd) ? TL_WOULD_BLOCK : fd;
 }
 
-static int64_t tl__try_transfer(long number, uint64_t fd, uint64_t iov, uint64_t count,
-                                uint64_t offset) {
-  int64_t const r = tl__raw(number, fd, iov, count, offset, 0, RWF_NOWAIT);
-  if (r == -EAGAIN || r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -ESPIPE)
-    return TL_WOULD_BLOCK; /* the blocking call decides what the error really is */
-  return r;
+/* Files that are memory and nothing else do not know RWF_NOWAIT, and need it least. */
+static int tl__in_memory(uint64_t fd) {
+  struct statfs fs;
+  return fstatfs((int)fd, &fs) == 0 && fs.f_type == TL_TMPFS_MAGIC;
 }
 
 static int64_t tl__try_buffer(long number, const uint64_t args[6], uint64_t offset) {
   if (args[2] > TL_SPOT_BYTES_MAX) return TL_WOULD_BLOCK;
   struct iovec iov = {.iov_base = (void*)(uintptr_t)args[1], .iov_len = args[2]};
-  return tl__try_transfer(number, args[0], (uint64_t)(uintptr_t)&iov, 1, offset);
+  uint64_t const at = (uint64_t)(uintptr_t)&iov;
+  int64_t r = tl__raw(number, args[0], at, 1, offset, 0, RWF_NOWAIT);
+  if (r == -EOPNOTSUPP && tl__in_memory(args[0])) r = tl__raw(number, args[0], at, 1, offset, 0, 0);
+  if (r == -EAGAIN || r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -ESPIPE)
+    return TL_WOULD_BLOCK; /* the blocking call decides what the error really is */
+  return r;
 }
 
 static int64_t tl__try_close(const struct tl_entry* entry, const uint64_t args[6],
@@ -237,6 +271,7 @@ static int64_t tl__attempt_now(const struct tl_entry* entry, const uint64_t* arg
                                struct tl_mind* mind) {
   switch (entry->number) {
     case SYS_statx:
+      if (!tl__own_path(args[1], mind)) return TL_WOULD_BLOCK;
       if (*(const char*)(uintptr_t)args[1] == '\0') {
         if (mind->careful && tl__device_blocks((int64_t)args[0], mind)) return TL_WOULD_BLOCK;
         return tl_syscall(SYS_statx, args);
@@ -279,5 +314,7 @@ static int64_t tl__attempt_now(const struct tl_entry* entry, const uint64_t* arg
 }
 
 int tl_chain_try(const struct tl_desk* desk, uint32_t head, struct tl_mind* mind) {
+  mind->slots_from = (uint64_t)(uintptr_t)desk->slots;
+  mind->slots_to = mind->slots_from + (uint64_t)desk->pages_max * TL_ENTRIES_PER_PAGE * TL_SLOT_SIZE;
   return tl__chain_walk(desk, head, mind, tl__attempt_now);
 }

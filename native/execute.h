@@ -19,6 +19,7 @@ struct tl_mind {
   int (*device_blocks)(uint32_t major, uint32_t minor); /* consulted when careful */
   uint32_t now_s;          /* coarse clock, for the table of known paths */
   uint32_t* known_paths;   /* TL_KNOWN_PATHS pairs {hash, seconds} */
+  uint64_t slots_from, slots_to; /* the desk's slots: set by tl_chain_try itself */
 };
 #define TL_KNOWN_PATHS 4096
 #define TL_KNOWN_SECONDS 10
@@ -28,6 +29,8 @@ int tl_is_io(uint32_t number);
 /* One Linux system call: its result, or -errno. */
 int64_t tl_syscall(uint32_t number, const uint64_t args[6]);
 void tl_chain_run(const struct tl_desk* desk, uint32_t head);
+/* No thread for it: -EAGAIN, but what must run always (closing) does. */
+void tl_chain_refuse(const struct tl_desk* desk, uint32_t head);
 int tl_chain_try(const struct tl_desk* desk, uint32_t head, struct tl_mind* mind);
 
 #endif

@@ -30,6 +30,7 @@ static uint8_t* map(size_t size) {
   p += size;
   if (((uintptr_t)p & ~(span - 1)) == (((uintptr_t)p + size - 1) & ~(span - 1))) return p;
   munmap(p, size);
+  errno = EINVAL; /* larger than the span itself */
   return NULL;
 }
 
@@ -81,9 +82,8 @@ void tl_kernel_close(struct tl_kernel* k, tl_closed closed) {
   if (k->closing) return;
   k->closing = 1;
   k->closed = closed;
-  struct tl_control* const c = k->crew.desk.control;
   if (!tl_crew_leave(&k->crew)) k->leaked = 1;
-  if (!tl_ring_close(&k->ring, (uint32_t)atomic_load(&c->ring_in_flight))) k->leaked = 1;
+  if (!tl_ring_close(&k->ring)) k->leaked = 1;
   tl_spot_close(&k->spot);
   if (!k->loop) {
     close(k->crew.eventfd);

@@ -19,6 +19,10 @@
 #define TL_SETUP_DEFER_TASKRUN (1u << 13)
 #define TL_ENTRIES_MIN 64u
 #define TL_CLOSE_TRIES 1000 /* x 1 ms */
+#define TL_CANCEL_EVERY 100 /* a request may have gone to a worker since the last try */
+#define TL_CANCEL_ALL (1u << 0)
+#define TL_CANCEL_ANY (1u << 2)
+#define TL_CQ_EVENTFD_DISABLED (1u << 0)
 
 static int ring_setup(uint32_t entries, struct io_uring_params* p) {
   long const r = syscall(SYS_io_uring_setup, entries, p);
@@ -134,40 +138,61 @@ int tl_ring_probe(const struct tl_ring* ring, uint64_t* ops) {
   return 0;
 }
 
+/* Puts empty memory in the place of a mapping, in one go. */
+static void forget(uint8_t* mapping, size_t size) {
+  if (mmap(mapping, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+           0) == MAP_FAILED)
+    munmap(mapping, size);
+}
+
 static _Atomic uint32_t* word(const struct tl_ring* ring, uint32_t offset) {
   return (_Atomic uint32_t*)(void*)(ring->rings + offset);
 }
 
-/* One request "cancel everything" through the ring itself, then reaps until nothing is left:
- * closing the descriptor alone would let Linux go on writing for a while. */
-int tl_ring_close(struct tl_ring* ring, uint32_t in_flight) {
+/* Not yet completed: each request Linux took gives exactly one completion (we use no multishot),
+ * and both counters start at 0. */
+static uint32_t in_flight(const struct tl_ring* ring) {
+  return atomic_load(word(ring, ring->sq_head)) - atomic_load(word(ring, ring->cq_head));
+}
+
+/* One request "cancel everything" through the ring itself. */
+static void cancel_all(const struct tl_ring* ring) {
+  uint32_t const tail = atomic_load(word(ring, ring->sq_tail));
+  uint32_t const head = atomic_load(word(ring, ring->sq_head));
+  if (tail - head >= ring->sq_entries) return; /* full: nothing was taken lately, nothing runs */
+  struct io_uring_sqe* const sqe =
+      (struct io_uring_sqe*)(void*)ring->sqes + (tail & (ring->sq_entries - 1));
+  memset(sqe, 0, sizeof *sqe);
+  sqe->opcode = IORING_OP_ASYNC_CANCEL;
+  sqe->cancel_flags = TL_CANCEL_ALL | TL_CANCEL_ANY;
+  sqe->user_data = UINT64_MAX;
+  atomic_store(word(ring, ring->sq_tail), tail + 1);
+  tl_ring_enter(ring, tail + 1 - head, 0, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP);
+}
+
+/* Cancels, then reaps until nothing is left: closing the descriptor alone would let Linux go on
+ * writing for a while. */
+int tl_ring_close(struct tl_ring* ring) {
   if (ring->fd < 0) return 1;
   struct timespec const pause = {.tv_nsec = 1000000};
-  if (in_flight) {
-    uint32_t const tail = atomic_load(word(ring, ring->sq_tail));
-    uint32_t const slot = tail & *(uint32_t*)(void*)(ring->rings + ring->sq_mask);
-    struct io_uring_sqe* const sqe = (struct io_uring_sqe*)(void*)ring->sqes + slot;
-    memset(sqe, 0, sizeof *sqe);
-    sqe->opcode = IORING_OP_ASYNC_CANCEL;
-    sqe->cancel_flags = (1u << 0) | (1u << 2); /* ALL | ANY */
-    sqe->user_data = UINT64_MAX;
-    atomic_store(word(ring, ring->sq_tail), tail + 1);
-    tl_ring_enter(ring, 1, 0, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP);
-  }
-  struct io_uring_cqe const* const cqes = (struct io_uring_cqe*)(void*)(ring->rings + ring->cqes);
-  uint32_t const mask = *(uint32_t*)(void*)(ring->rings + ring->cq_mask);
-  for (int i = 0; in_flight && i < TL_CLOSE_TRIES; i++) {
-    uint32_t head = atomic_load(word(ring, ring->cq_head));
-    uint32_t const tail = atomic_load(word(ring, ring->cq_tail));
-    for (; head != tail && in_flight; head++)
-      if (cqes[head & mask].user_data != UINT64_MAX) in_flight--;
-    atomic_store(word(ring, ring->cq_head), head);
-    if (!in_flight) break;
-    tl_ring_enter(ring, 0, 0, IORING_ENTER_GETEVENTS);
+  int const sqpoll = (ring->setup_flags & IORING_SETUP_SQPOLL) != 0;
+  atomic_store(word(ring, ring->cq_flags), TL_CQ_EVENTFD_DISABLED); /* nobody listens any more */
+  for (int i = 0; i < TL_CLOSE_TRIES; i++) {
+    atomic_store(word(ring, ring->cq_head), atomic_load(word(ring, ring->cq_tail)));
+    /* SQPOLL takes requests whenever it likes: none may be left to take. */
+    int const taken = !sqpoll || atomic_load(word(ring, ring->sq_head)) ==
+                                     atomic_load(word(ring, ring->sq_tail));
+    if (taken && !in_flight(ring)) break;
+    if (i % TL_CANCEL_EVERY == 0) cancel_all(ring);
+    tl_ring_enter(ring, 0, 0, IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP);
     if (i > 2) nanosleep(&pause, NULL);
   }
+  int const quiet = !in_flight(ring);
   close(ring->fd);
   ring->fd = -1;
-  unmap(ring);
-  return in_flight == 0;
+  /* The queues stay readable: JavaScript may hold views of them. What it finds is zeroes. A
+   * mapping keeps the ring alive, so it must go. */
+  forget(ring->rings, ring->rings_size);
+  forget(ring->sqes, ring->sqes_size);
+  return quiet;
 }

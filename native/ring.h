@@ -5,6 +5,9 @@
  *   tl_ring_open(ring, options, eventfd)   0, or -errno
  *   tl_ring_enter(ring, submit, min, flags)
  *   tl_ring_close(ring)                    cancels what is in flight and waits (bounded)
+ *   munmap(rings, rings_size), munmap(sqes, sqes_size)   when nobody looks at them any more
+ *
+ * All of it on one thread: the ring has a single issuer.
  */
 #ifndef TL_RING_H
 #define TL_RING_H
@@ -35,7 +38,8 @@ int tl_ring_open(struct tl_ring* ring, const struct tl_ring_options* options, in
 int tl_ring_enter(const struct tl_ring* ring, uint32_t submit, uint32_t min, uint32_t flags);
 /* Bit i of ops: opcode i is supported. Returns 0 or -errno. */
 int tl_ring_probe(const struct tl_ring* ring, uint64_t* ops);
-/* Returns 1 when nothing is in flight any more: the memory it may write to can go. */
-int tl_ring_close(struct tl_ring* ring, uint32_t in_flight);
+/* Returns 1 when nothing is in flight any more: the memory it may write to can go. The queues'
+ * addresses stay mapped, as empty memory. */
+int tl_ring_close(struct tl_ring* ring);
 
 #endif

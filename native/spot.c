@@ -52,8 +52,11 @@ static int read_mounts(int fd) {
   int careful = 0;
   int const copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   FILE* const file = copy < 0 ? NULL : fdopen(copy, "r");
-  if (!file) return 1;
-  rewind(file);
+  if (!file) {
+    if (copy >= 0) close(copy);
+    return 1;
+  }
+  rewind(file); /* the copy shares the original's position */
   char* line = NULL;
   size_t capacity = 0;
   while (getline(&line, &capacity, file) > 0) {

@@ -9,5 +9,7 @@ import { packageVersion } from './report/package-root.ts';
 export { type Tier, tier } from './node/environment-kernel.ts';
 export * from './syscall.ts';
 
-/** The version of this package, as in its package.json. */
-export const version: string = packageVersion();
+/** The version of this package, as in its package.json. A function: loading reads no file. */
+export function version(): string {
+  return packageVersion();
+}

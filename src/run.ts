@@ -30,12 +30,6 @@ const SWITCHES: Readonly<Record<string, readonly [variable: string, value: strin
   '--stats': ['TRAPLESS_STATS', '1'],
 };
 
-export const RUN_OPTIONS: readonly string[] = [
-  ...Object.keys(SWITCHES),
-  ...Object.keys(VALUES),
-  '--help',
-];
-
 export function run(argv: readonly string[]): void {
   let at = 0;
   for (; at < argv.length && argv[at].startsWith('-') && argv[at] !== '-'; at++) {
@@ -58,7 +52,13 @@ export function run(argv: readonly string[]): void {
       if (!accepted(option, value)) return;
     } else {
       return mistake(
-        isSwitch ? `${option} takes no value` : commandLine().unknownRunOption(argv[at], argv),
+        isSwitch
+          ? `${option} takes no value`
+          : commandLine().unknownRunOption(argv[at], [
+              ...Object.keys(SWITCHES),
+              ...Object.keys(VALUES),
+              '--help',
+            ]),
       );
     }
   }

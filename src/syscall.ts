@@ -23,7 +23,6 @@ import { type Completion, Kernel } from './kernel/kernel.ts';
 import { type KernelOptions, kernelOptions } from './kernel/options.ts';
 import { ARENA_START, Arena, type ArenaSlice, orderOf } from './memory/arena.ts';
 import { loadAddon } from './native/addon.ts';
-import type { SyscallPages } from './page/pages.ts';
 import {
   type Block,
   callOf,
@@ -35,7 +34,7 @@ import {
   UnsafeInteger,
 } from './syscall/call-arguments.ts';
 import { CANCELED, SystemCallError } from './syscall/error.ts';
-import { type CallStatus, control, PostedCall } from './syscall/posted-call.ts';
+import { type CallStatus, control, PostedCall, type Poster } from './syscall/posted-call.ts';
 
 export type {
   Arena,
@@ -109,7 +108,7 @@ export class SyscallKernel {
   /** @internal The machinery below: for the benchmarks and tests of this package. */
   readonly kernel: Kernel;
 
-  readonly #poster;
+  readonly #poster: Poster;
   /** By entry. */
   readonly #calls: (PostedCall | null)[];
   /** Calls without an entry yet, first come first. */
@@ -118,6 +117,8 @@ export class SyscallKernel {
   /** The kernel will tell us when entries were freed. */
   #asked = false;
   #inFlight = 0;
+  /** Calls that have an entry, abandoned ones included: what may give memory back. */
+  #begun = 0;
   /** Calls that ended, for wait(). */
   #ended = 0;
   #closed = false;
@@ -129,7 +130,7 @@ export class SyscallKernel {
     this.arena = new Arena(kernel.pool, () => this.#onRoom());
     this.#calls = new Array(kernel.desk.pagesMax * ENTRIES_PER_PAGE).fill(null);
     this.#poster = {
-      pages: kernel.pages as SyscallPages,
+      pages: kernel.pages,
       abandon: (call: PostedCall, id: number) => this.#abandon(call, id),
     };
     // A slice's bytes lead to this buffer; the kernel would lose its memory with it.
@@ -279,13 +280,14 @@ export class SyscallKernel {
     const id = pages.claim();
     control.began(posted, id, fillEntry(this.kernel, id, call, given, block));
     this.#calls[id] = posted;
+    this.#begun++;
     this.kernel.post(id, this.#completion);
     return true;
   }
 
-  /** Waiting for memory makes sense only while calls in flight will give some back. */
+  /** Waiting for memory makes sense only while calls will give some back. */
   #checkMemory(call: PostableCall, bytes: number): void {
-    if (bytes === 0 || (2 ** orderOf(bytes) <= this.arena.size && this.#inFlight > 0)) return;
+    if (bytes === 0 || (2 ** orderOf(bytes) <= this.arena.size && this.#begun > 0)) return;
     throw new RangeError(
       `trapless: ${call.name} needs ${bytes} bytes of the arena, which has ${this.arena.size} and ${this.arena.used} in use; free() slices or raise register({ arenaBytes })`,
     );
@@ -295,6 +297,7 @@ export class SyscallKernel {
     const call = this.#calls[id];
     if (call === null) return; // closed in between
     this.#calls[id] = null;
+    this.#begun--;
     const abandoned = call.status === 'abandoned';
     control.finished(call);
     this.kernel.pages.free(id);
@@ -328,10 +331,12 @@ export class SyscallKernel {
   /** Entries or memory were given back. */
   #onRoom(): void {
     if (this.#closed || (this.#waiting.length === 0 && this.#awaitingRoom.length === 0)) return;
-    let begun = 0;
-    while (begun < this.#waiting.length && this.#beginWaiting(this.#waiting[begun])) begun++;
-    this.#waiting.splice(0, begun);
-    while (this.#awaitingRoom.length > 0 && this.#hasRoom()) this.#awaitingRoom.shift()!();
+    const waiting = this.#waiting;
+    let next = 0;
+    while (next < waiting.length && this.#beginWaiting(waiting[next])) next++;
+    waiting.splice(0, next);
+    let room = this.#hasRoom() ? this.kernel.pages.entriesFree : 0;
+    while (this.#awaitingRoom.length > 0 && room-- > 0) this.#awaitingRoom.shift()!();
     if (this.#waiting.length > 0 || this.#awaitingRoom.length > 0) this.#askForRoom();
   }
 
@@ -342,12 +347,18 @@ export class SyscallKernel {
       // Once more: a buffer may have been transferred away since.
       bytes = checkArguments(call, given, this.arena);
     } catch {
-      this.#inFlight--;
-      this.#ended++;
-      control.failed(posted, -ERRNO.EFAULT);
-      return true;
+      return this.#failWaiting(posted, ERRNO.EFAULT);
     }
-    return this.#begin(posted, call, given, bytes);
+    if (this.#begin(posted, call, given, bytes)) return true;
+    // Slices have all of the arena: nothing in flight will ever give some back.
+    return this.#begun === 0 && this.#failWaiting(posted, ERRNO.ENOMEM);
+  }
+
+  #failWaiting(posted: PostedCall, errno: number): boolean {
+    this.#inFlight--;
+    this.#ended++;
+    control.failed(posted, -errno);
+    return true;
   }
 }
 

@@ -142,7 +142,7 @@ static void ring_end(void) {
 static void fill(struct io_uring_sqe* sqe, int op, int i) {
   memset(sqe, 0, sizeof *sqe);
   sqe->opcode = (uint8_t)op;
-  sqe->user_data = (uint64_t)i;
+  sqe->user_data = (uint32_t)i;
   if (op != IORING_OP_READ) return;
   sqe->fd = file;
   sqe->addr = (uint64_t)(uintptr_t)buffers[i];
@@ -339,8 +339,12 @@ static void crew_read(int batch) { crew_batch(batch, SYS_pread64); }
 
 static void make_file(void) {
   static uint8_t content[FILE_SIZE];
-  file = (int)syscall(SYS_memfd_create, "overhead", 1u);
-  if (file < 0 || write(file, content, sizeof content) != FILE_SIZE) fail("memfd", errno);
+  const char* const dir = getenv("TMPDIR");
+  char path[4096];
+  snprintf(path, sizeof path, "%s/trapless-overhead.XXXXXX", dir ? dir : "/tmp");
+  file = mkostemp(path, O_CLOEXEC);
+  if (file < 0 || unlink(path) || write(file, content, sizeof content) != FILE_SIZE)
+    fail(path, errno);
 }
 
 /* Keeps this thread off `cpu`; returns 0 when there is no other core. */

@@ -69,6 +69,10 @@ export class Counters {
     this.#crew[number]++;
   }
 
+  crewTookBack(number: number): void {
+    this.#crew[number]--;
+  }
+
   /** Starts measuring latencies: two clock reads per call. */
   startTiming(entriesMax: number): void {
     this.#postedAt ??= new Float64Array(entriesMax);

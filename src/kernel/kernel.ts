@@ -28,7 +28,7 @@ import {
   WORD,
 } from '../abi/entry.ts';
 import { syscallNumber } from '../abi/syscalls.ts';
-import { load, setBit, takeBits } from '../memory/barrier.ts';
+import { load, setBit, takeBit, takeBits } from '../memory/barrier.ts';
 import { Desk } from '../memory/desk.ts';
 import { POOL_BYTES, Pool } from '../memory/pool.ts';
 import { loadAddon, type NativeKernel } from '../native/addon.ts';
@@ -56,8 +56,10 @@ export interface Completion {
 const ROUNDS_MAX = 64;
 /** Entries of the longest chain an operation posts. */
 const CHAIN_MAX = 4;
-/** A batch at least this long is shared with the crew: waking a thread costs about ten calls. */
-const SHARE_MIN = 24;
+/** A batch at least this long is offered to the crew: waking a thread costs about ten calls. */
+const OFFER_MIN = 24;
+/** How many of the offered entries the JS thread takes back at a time when it has nothing else. */
+const TAKE_BACK = 8;
 /** A spot batch slower than this per call means that Linux did block (a cold cache, a slow disk). */
 const SPOT_NS_MAX = 250_000;
 /** After that many slow batches in a row everything goes to the crew for a while. */
@@ -97,6 +99,8 @@ export class Kernel {
   #alive = false;
   #crewInFlight = 0;
   #crewBell = false;
+  /** Given to the crew, to be taken back if it does not get to them. */
+  #offered: number[] = [];
   #starved: number[] = [];
   #waiting: (() => void)[] = [];
   #spotSlow = 0;
@@ -138,9 +142,9 @@ export class Kernel {
     this.#completions = new Array(options.pagesMax * ENTRIES_PER_PAGE).fill(null);
     this.#descriptors = new BusyDescriptors(this.pages);
     this.#closeNumber = syscallNumber('close');
-    this.#share = availableParallelism() > 1;
+    this.#share = options.share && availableParallelism() > 1;
     this.#control[CONTROL.order] = ORDER[options.order];
-    this.#control[CONTROL.spinUs] = this.#share ? options.spinUs : 0;
+    this.#control[CONTROL.spinUs] = availableParallelism() > 1 ? options.spinUs : 0;
     this.#routes = routeTables(false);
     if (options.ring) this.#openRing();
   }
@@ -197,6 +201,7 @@ export class Kernel {
     for (let round = 0; ; round++) {
       this.#collect();
       if (this.#posted.length > 0) this.#issue();
+      if (this.#finished.length === 0 && this.#offered.length > 0) this.#takeBack();
       if (this.#finished.length === 0) break;
       this.#deliver();
       // Immediates and timers come before the next completion, as in Node; a lone chain of
@@ -293,18 +298,57 @@ export class Kernel {
     if (spot > 0) this.#onTheSpot(spot);
   }
 
-  /** One native call for the batch. Long batches are shared: the crew takes the second half. */
-  #onTheSpot(count: number): void {
+  /** Core specialization for long batches (FlexSC 3.6): the crew may have them, from the first
+   *  on; this thread takes them back from the last on, whenever it has nothing to deliver. What
+   *  works in a caller's buffer stays: through a block it would be copied. */
+  #offer(count: number): number {
     const spotList = this.desk.spotList;
-    let mine = count;
-    if (count >= SHARE_MIN && this.#share && this.options.share) {
-      mine = count - (count >> 1);
-      for (let i = mine; i < count; i++) this.#toCrew(spotList[i]);
-      if (this.#crewBell) this.#ringCrewBell();
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      const id = spotList[i];
+      if (this.#completions[id]?.view !== undefined) {
+        spotList[kept++] = id;
+        continue;
+      }
+      this.#toCrew(id);
+      this.#offered.push(id);
     }
+    if (this.#crewBell) this.#ringCrewBell();
+    return kept;
+  }
+
+  #takeBack(): void {
+    const offered = this.#offered;
+    let count = 0;
+    while (offered.length > 0 && count < TAKE_BACK) {
+      const id = offered.pop() as number;
+      const page = (id / ENTRIES_PER_PAGE) | 0;
+      const word = page * DESC_WORDS + DESC.ready + ((id >> 5) & 1);
+      if (!takeBit(this.#descs, word, 1 << (id & 31))) continue; // the crew has it
+      this.#crewInFlight--;
+      this.#held(this.#descriptors.ended(id));
+      this.counters.crewTookBack(this.pages.number(id));
+      this.desk.spotList[count++] = id;
+    }
+    if (count > 0) this.#trySpot(count);
+  }
+
+  /** Closes that waited for a descriptor whose last call is done. */
+  #held(closes: number[] | null): void {
+    if (closes !== null) for (const id of closes) this.#posted.push(id);
+  }
+
+  #onTheSpot(count: number): void {
+    const left = this.#share && count >= OFFER_MIN ? this.#offer(count) : count;
+    if (left > 0) this.#trySpot(left);
+  }
+
+  /** One native call for the batch in the spot list. */
+  #trySpot(count: number): void {
+    const spotList = this.desk.spotList;
     const ids: number[] = [];
     const views: Uint8Array[] = [];
-    for (let i = 0; i < mine; i++) {
+    for (let i = 0; i < count; i++) {
       const id = spotList[i];
       ids.push(id);
       const view = this.#completions[id]?.view;
@@ -312,18 +356,18 @@ export class Kernel {
       this.desk.directList[views.length] = id;
       views.push(view);
     }
-    this.#native.spot(mine, views.length, views);
-    this.#judgeSpot(mine);
-    for (let i = 0; i < mine; i++) {
+    this.#native.spot(count, views.length, views);
+    this.#judgeSpot(count);
+    for (let i = 0; i < count; i++) {
       const id = ids[i];
       if (this.pages.isDone(id)) {
         this.counters.spot(this.pages.number(id));
-        if (this.counters.timing) this.counters.spotSystemCalls += this.pages.length(id);
         this.#finished.push(id);
       } else {
         this.#passOn(id);
       }
     }
+    if (this.#crewBell) this.#ringCrewBell();
   }
 
   /** The spot could not answer: on to the ring or the crew. */
@@ -426,10 +470,8 @@ export class Kernel {
       this.#control[CONTROL.ringInFlight] = this.ring.inFlight;
       if (this.#crewBell) this.#ringCrewBell();
     }
-    for (let i = before; i < this.#finished.length; i++) {
-      const released = this.#descriptors.ended(this.#finished[i]);
-      if (released !== null) for (const close of released) this.#posted.push(close);
-    }
+    for (let i = before; i < this.#finished.length; i++)
+      this.#held(this.#descriptors.ended(this.#finished[i]));
   }
 
   #harvestCrew(): void {
@@ -463,6 +505,7 @@ export class Kernel {
       if (before === 0) return false;
       this.#collect();
       if (this.#posted.length > 0) this.#issue();
+      if (this.#finished.length === 0 && this.#offered.length > 0) this.#takeBack();
       if (this.#finished.length > 0) {
         this.#deliver();
         this.#rest();

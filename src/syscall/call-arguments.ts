@@ -391,7 +391,8 @@ export class CallMemory {
     for (const [i, one] of list.entries()) {
       const base = one instanceof ArenaSlice ? this.#pin(one) : this.#copy(one, kind, -1);
       // The result counts a slice's bytes too; there is nothing to bring back.
-      if (one instanceof ArenaSlice) this.#note({ view: NO_BYTES, at: base, length: one.length, kind });
+      if (one instanceof ArenaSlice)
+        this.#note({ view: NO_BYTES, at: base, length: one.length, kind });
       words.setInt32(i * IOVEC_BYTES, pool.addressLow + base, true);
       words.setInt32(i * IOVEC_BYTES + 4, pool.addressHigh, true);
       words.setInt32(i * IOVEC_BYTES + 8, one.length, true);
