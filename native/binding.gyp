@@ -3,7 +3,8 @@
     {
       "target_name": "trapless",
       "sources": [
-        "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c"
+        "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c",
+        "pack.c"
       ],
       "cflags_c": ["-std=c11"],
       "cflags": [

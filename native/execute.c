@@ -1,6 +1,7 @@
 /* See execute.h. */
 #define _GNU_SOURCE
 #include "execute.h"
+#include "pack.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,8 @@ int tl_is_io(uint32_t number) {
 
 int64_t tl_syscall(uint32_t number, const uint64_t args[6]) {
   if (number == TL_NUMBER_NOP) return 0;
+  if (number == TL_NUMBER_PACK)
+    return tl_pack_listing((uint8_t*)(uintptr_t)args[0], args[3]);
   return tl__raw((long)number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 

@@ -44,6 +44,8 @@ enum tl_entry_flag {
 
 /* Not a Linux system call: returns 0 (the no-op of FlexSC figure 9). */
 #define TL_NUMBER_NOP 0xfff
+/* Nor is this: sorts the listing that the entry before read (pack.h); crew only. */
+#define TL_NUMBER_PACK 0xffe
 
 /* FlexSC figure 6. */
 struct tl_entry {

@@ -38,6 +38,8 @@ export const FLAG = {
 
 /** Not a Linux call: returns 0. */
 export const NUMBER_NOP = 0xfff;
+/** Nor is this: sorts the directory listing that the entry before read (native/pack.h). */
+export const NUMBER_PACK = 0xffe;
 /** links[id] of an entry that ends its chain. */
 export const NO_LINK = 0xffff;
 

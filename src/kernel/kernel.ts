@@ -48,6 +48,8 @@ export interface Completion {
   done(kernel: Kernel, id: number): void;
   /** The entry's buffer is the caller's own, used on the spot only (see Kernel.direct). */
   readonly view?: Uint8Array;
+  /** Known to block (it creates or writes, say): goes to the crew without a try on the spot. */
+  readonly mayBlock?: boolean;
   /** Called when the entry at `id` would block: put the data into a block. False: none free. */
   bounce?(kernel: Kernel, id: number): boolean;
 }
@@ -55,7 +57,7 @@ export interface Completion {
 /** Drain rounds before the event loop gets its turn. */
 const ROUNDS_MAX = 64;
 /** Entries of the longest chain an operation posts. */
-const CHAIN_MAX = 4;
+const CHAIN_MAX = 5;
 /** A batch at least this long is offered to the crew: waking a thread costs about ten calls. */
 const OFFER_MIN = 24;
 /** How many of the offered entries the JS thread takes back at a time when it has nothing else. */
@@ -273,7 +275,7 @@ export class Kernel {
       if (number === this.#closeNumber) {
         closes ??= [];
         closes.push(id);
-      } else if (route === ROUTE.spot && spotOpen) {
+      } else if (route === ROUTE.spot && spotOpen && !this.#completions[id]?.mayBlock) {
         spotList[spot++] = id;
       } else if (route === ROUTE.ring) {
         this.#toRing(id);

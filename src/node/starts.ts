@@ -303,7 +303,7 @@ export const readdir: Start = (kernel, [path, options], resolve, fail) => {
     else if (withTypes) direntsOf(kernel, accepted, listing, resolve, fail);
     else resolve(listing.names);
   };
-  list(kernel, accepted, encoding, withTypes, settle, fail);
+  list(kernel, accepted, encoding, settle, fail);
   return true;
 };
 

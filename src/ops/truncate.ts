@@ -10,6 +10,7 @@ import { systemError } from './error.ts';
 import { fillOpen } from './open.ts';
 
 class Truncate implements Completion {
+  readonly mayBlock = true;
   readonly #path: Path;
   readonly #resolve: Resolve<undefined>;
   readonly #fail: Fail | undefined;

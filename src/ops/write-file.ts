@@ -20,6 +20,7 @@ import { CURRENT, TRANSFER_MAX, write } from './transfer.ts';
 const CHUNK = Math.min(512 * 1024, TRANSFER_MAX);
 
 class WriteFile implements Completion {
+  readonly mayBlock = true;
   readonly #path: Path;
   readonly #block: number;
   readonly #length: number;
