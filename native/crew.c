@@ -25,11 +25,13 @@
 #include "execute.h"
 
 #define TL_SLOTS_MAX 64
-#define TL_CALL_NS_MAX 40000      /* a call longer than this loses its slot */
+#define TL_CALL_NS_MAX 30000      /* a call longer than this loses its slot */
 #define TL_WATCH_NS_MIN 5000      /* the watcher's shortest nap: below, naps cost more than they take */
 #define TL_BUSY_NS 30000          /* a slot busy for this long gets help from the next one */
 #define TL_RETURN_NS_MAX 1000000000 /* a thread in one call for this long is not counted on */
-#define TL_IDLE_NS 5000000000     /* an idle thread beyond the first two ends after this */
+#ifndef TL_IDLE_NS /* shorter in tests */
+#define TL_IDLE_NS 5000000000u    /* an idle thread beyond the first two ends after this */
+#endif
 #define TL_IDLE_KEPT 2            /* a worker and a watcher */
 #define TL_STACK_SIZE (128 * 1024)
 #define TL_LEAVE_TRIES 1000       /* x 200 us: how long tl_crew_leave interrupts */
@@ -622,7 +624,8 @@ static void watch(struct thread* t) {
 
 /* Sleeps until unparked. Returns 0 when it was idle so long that it should end. */
 static int park(struct thread* t, int may_end) {
-  struct timespec const patience = {.tv_sec = TL_IDLE_NS / 1000000000};
+  struct timespec const patience = {.tv_sec = TL_IDLE_NS / 1000000000u,
+                                    .tv_nsec = TL_IDLE_NS % 1000000000u};
   uint64_t const since = now_ns();
   while (atomic_load(&t->parked)) {
     futex_wait(&t->parked, 1, may_end ? &patience : NULL);

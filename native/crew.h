@@ -6,7 +6,7 @@
  *
  * One crew per process. A slot stands for a core; each slot has at most one active thread.
  *
- *            wake                take a chain            in one call > 40 us
+ *            wake                take a chain            in one call > 30 us
  *   asleep ---------> scanning -----------------> running ------------------> slot handed on
  *     ^                  |  ^                        |                            |
  *     +--- spun in vain -+  +------ call returned ---+      thread: back to idle -+

@@ -65,6 +65,8 @@ export function environmentOptions(env: NodeJS.ProcessEnv = process.env): Kernel
     options.sqpollCore = integer('TRAPLESS_SQPOLL', Number(env.TRAPLESS_SQPOLL), 0, 4095);
   if (env.TRAPLESS_CORES) options.cores = parseCores(env.TRAPLESS_CORES);
   if (env.TRAPLESS_SHARE) options.share = env.TRAPLESS_SHARE !== '0';
+  if (env.TRAPLESS_SPIN_US)
+    options.spinUs = integer('TRAPLESS_SPIN_US', Number(env.TRAPLESS_SPIN_US), 0, 10_000);
   if (env.TRAPLESS_ORDER) options.order = env.TRAPLESS_ORDER as SelectionOrder;
   return options;
 }

@@ -1,0 +1,386 @@
+/**
+ * The addon's tests in Node: what a kernel's life does to a process. Each test is a process of
+ * its own, run with --expose-gc; its name is the argument.
+ *
+ *   node --expose-gc native/test/addon.mjs [FILTER]     prints ok / not ok / skip lines
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+
+const file = fileURLToPath(import.meta.url);
+const addonPath = join(dirname(file), '..', 'build', 'Release', 'trapless.node');
+const load = () => createRequire(import.meta.url)(addonPath);
+
+const NUMBERS = { x64: { read: 0, getppid: 110 }, arm64: { read: 63, getppid: 173 } }[process.arch];
+const SUBMITTED = 1;
+const DONE = 3;
+const ENTRY = 64;
+
+/** A program's side of a kernel, as small as it can be. */
+class Program {
+  constructor(addon, { pages = 1, attach = true, drain = () => this.harvest() } = {}) {
+    const layout = addon.layout;
+    this.layout = layout;
+    this.native = addon.open(pages, 65536, drain, attach);
+    this.entries = new Int32Array(this.native.desk, this.native.entries);
+    this.control = new Int32Array(this.native.desk, this.native.control, 64);
+    this.descs = new Int32Array(this.native.desk, this.native.descs, (layout.descSize / 4) * pages);
+    this.spotList = new Uint16Array(this.native.desk, this.native.spotList);
+    this.control[layout.pagesInUse / 4] = pages;
+  }
+
+  fill(id, number, ...args) {
+    const at = (id * ENTRY) / 4;
+    this.entries.fill(0, at, at + ENTRY / 4);
+    this.entries[at + 1] = number;
+    args.forEach((arg, i) => {
+      const value = BigInt.asUintN(64, BigInt(arg));
+      this.entries[at + 2 + i * 2] = Number(BigInt.asIntN(32, value));
+      this.entries[at + 3 + i * 2] = Number(BigInt.asIntN(32, value >> 32n));
+    });
+    Atomics.store(this.entries, at, SUBMITTED);
+  }
+
+  post(id) {
+    const at = ((id >> 6) * this.layout.descSize + this.layout.descReady) / 4 + ((id >> 5) & 1);
+    Atomics.or(this.descs, at, 1 << (id & 31));
+    if (Atomics.load(this.control, this.layout.awake / 4) === 0) this.native.wake();
+  }
+
+  /** Looks at nothing, but says that it has looked. */
+  harvest() {
+    const { bell, bellSeen } = this.layout;
+    this.control[bellSeen / 4] = Atomics.load(this.control, bell / 4);
+    return 0;
+  }
+
+  status(id) {
+    return Atomics.load(this.entries, (id * ENTRY) / 4);
+  }
+
+  result(id) {
+    return this.entries[(id * ENTRY) / 4 + 14];
+  }
+
+  async done(id) {
+    for (let i = 0; this.status(id) !== DONE; i++) {
+      assert.ok(i < 10_000, `entry ${id} was never done`);
+      await pause(1);
+    }
+  }
+
+  /** Reads that never end, on a pipe nobody writes to. */
+  blockOn(fd, ids) {
+    for (const id of ids) {
+      this.fill(id, NUMBERS.read, fd, this.native.poolAddress, 1);
+      this.post(id);
+    }
+  }
+}
+
+/** The read end of a FIFO that stays empty. */
+async function emptyPipe() {
+  const fs = await import('node:fs');
+  const dir = mkdtempSync(join(tmpdir(), 'trapless-addon-'));
+  spawnSync('mkfifo', [join(dir, 'fifo')]);
+  const fd = fs.openSync(join(dir, 'fifo'), 'r+');
+  rmSync(dir, { recursive: true });
+  return fd;
+}
+
+async function collectGarbage() {
+  for (let i = 0; i < 5; i++) {
+    globalThis.gc();
+    await turn();
+    await pause(1);
+  }
+}
+
+const descriptors = () => readdirSync('/proc/self/fd').length;
+const mappings = () => readFileSync('/proc/self/maps', 'utf8').split('\n').length;
+const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
+
+function worker(name, options) {
+  return new Worker(file, { ...options, workerData: { name }, execArgv: [] });
+}
+
+function ended(thread) {
+  return new Promise((resolve, reject) => {
+    thread.once('error', reject);
+    thread.once('exit', resolve);
+  });
+}
+
+/** What the workers of the tests below do. */
+const inWorker = {
+  async crewCall() {
+    const program = new Program(load());
+    program.fill(0, NUMBERS.getppid);
+    program.post(0);
+    await program.done(0);
+    assert.equal(program.result(0), process.ppid);
+  },
+  async thousandInFlight() {
+    const { parentPort } = await import('node:worker_threads');
+    const program = new Program(load(), { pages: 16 });
+    program.native.ref(true);
+    program.blockOn(await emptyPipe(), Array(1000).keys());
+    parentPort.postMessage('posted');
+    setInterval(() => {}, 1000);
+  },
+  async ringInFlight() {
+    const { parentPort } = await import('node:worker_threads');
+    const program = new Program(load());
+    try {
+      program.native.ringOpen(64, -1, 10);
+    } catch {
+      parentPort.postMessage('no ring');
+      return;
+    }
+    parentPort.postMessage('ready');
+    setInterval(() => {}, 1000);
+  },
+};
+
+const tests = {
+  async 'close, then collect before the loop turns'() {
+    const addon = load();
+    const before = descriptors();
+    for (let i = 0; i < 50; i++) {
+      new Program(addon).native.close();
+      globalThis.gc();
+      globalThis.gc();
+      await turn();
+    }
+    await collectGarbage();
+    assert.equal(descriptors(), before);
+  },
+
+  async 'a method outlives its object'() {
+    let wait;
+    {
+      const program = new Program(load());
+      wait = program.native.wait;
+      program.native.close();
+    }
+    await collectGarbage();
+    assert.throws(() => wait(0), /this kernel was closed/);
+  },
+
+  async 'every method of a closed kernel throws, at once and later'() {
+    const program = new Program(load());
+    const { native } = program;
+    try {
+      native.ringOpen(64, -1, 10);
+    } catch {}
+    program.fill(0, 257, -100, native.poolAddress, 0, 0); // openat
+    program.spotList[0] = 0;
+    native.close();
+    for (let i = 0; i < 2; i++) {
+      for (const name of ['spot', 'ref', 'otherWork', 'wait', 'ringOpen', 'ringEnter', 'ringClose'])
+        assert.throws(() => native[name](1, 0, []), /this kernel was closed/, name);
+      native.close(); // again: nothing happens
+      await turn();
+    }
+  },
+
+  async 'ring memory stays readable after it is closed'() {
+    const program = new Program(load());
+    let ring;
+    try {
+      ring = program.native.ringOpen(64, -1, 10);
+    } catch (error) {
+      return `no io_uring here: ${error.message}`;
+    }
+    const words = new Int32Array(ring.rings, 0, ring.rings.byteLength >> 2);
+    const sqes = new Int32Array(ring.sqes);
+    sqes[0] = 1;
+    program.native.ringClose();
+    assert.equal(Atomics.load(words, ring.cqTail >> 2), 0);
+    assert.equal(sqes[0], 0);
+    program.native.close();
+    await turn();
+    words[0] = 1;
+  },
+
+  async 'rings come and go without a trace'() {
+    const program = new Program(load());
+    const openAndClose = async (times) => {
+      for (let i = 0; i < times; i++) {
+        program.native.ringOpen(256, -1, 10);
+        if (i % 2) program.native.ringClose(); // or the next one closes it
+        if (i % 20 === 0) await collectGarbage();
+      }
+      program.native.ringClose();
+      await collectGarbage();
+    };
+    try {
+      await openAndClose(40);
+    } catch (error) {
+      return `no io_uring here: ${error.message}`;
+    }
+    const before = { descriptors: descriptors(), mappings: mappings() };
+    await openAndClose(200);
+    assert.ok(descriptors() <= before.descriptors, `descriptors ${descriptors()}`);
+    assert.ok(mappings() <= before.mappings + 4, `mappings ${before.mappings} -> ${mappings()}`);
+    program.native.close();
+  },
+
+  async 'kernels come and go without a trace'() {
+    const addon = load();
+    const fd = await emptyPipe();
+    const openAndClose = async (times) => {
+      for (let i = 0; i < times; i++) {
+        const program = new Program(addon);
+        try {
+          program.native.ringOpen(64, -1, 10);
+        } catch {}
+        program.blockOn(fd, [0, 1, 2]);
+        program.native.close();
+        await turn();
+        if (i % 20 === 0) await collectGarbage();
+      }
+      await collectGarbage();
+    };
+    await openAndClose(40);
+    const before = { descriptors: descriptors(), resident: resident() };
+    await openAndClose(300);
+    assert.equal(descriptors(), before.descriptors);
+    assert.ok(resident() < before.resident + 16_384, `${before.resident} -> ${resident()} KiB`);
+  },
+
+  async 'a callback closes its own kernel'() {
+    let calls = 0;
+    const program = new Program(load(), {
+      drain: () => {
+        calls++;
+        program.native.close();
+        return 1;
+      },
+    });
+    program.control[program.layout.wantDrain / 4] = 1;
+    program.native.ref(true);
+    await pause(20);
+    assert.equal(calls, 1);
+  },
+
+  async 'arguments out of range are refused'() {
+    const addon = load();
+    assert.throws(() => addon.open(0, 0, () => 0, true), RangeError);
+    assert.throws(() => addon.open(257, 0, () => 0, true), RangeError);
+    const before = descriptors();
+    assert.throws(() => addon.open(1, 2 ** 39, () => 0, true), /cannot map/);
+    assert.throws(() => addon.open(1, 4096, 'no function', true));
+    await turn();
+    await collectGarbage();
+    assert.equal(descriptors(), before);
+  },
+
+  /** Node unloads an addon with the last worker that loaded it, our threads still inside. */
+  async 'the addon stays when the only worker that loaded it ends'() {
+    assert.equal(await ended(worker('crewCall')), 0);
+    assert.match(readFileSync('/proc/self/maps', 'utf8'), /trapless\.node/);
+    assert.equal(await ended(worker('crewCall')), 0);
+  },
+
+  async 'a worker is terminated with 1,000 calls in flight'() {
+    load();
+    for (let i = 0; i < 3; i++) {
+      const thread = worker('thousandInFlight');
+      await new Promise((resolve) => thread.once('message', resolve));
+      await pause(i * 10);
+      const started = performance.now();
+      await thread.terminate();
+      assert.ok(performance.now() - started < 5000);
+    }
+    const { threads, idle } = load().crewStatus();
+    await pause(10);
+    assert.ok(threads - idle <= 1, `${threads} threads, ${idle} idle`);
+  },
+
+  async 'a worker is terminated with an open ring'() {
+    load();
+    const before = descriptors();
+    for (let i = 0; i < 5; i++) {
+      const thread = worker('ringInFlight');
+      const message = await new Promise((resolve) => thread.once('message', resolve));
+      await thread.terminate();
+      if (message === 'no ring') return message;
+    }
+    assert.ok(descriptors() <= before + 1);
+  },
+
+  async 'the process ends with calls in flight'() {
+    const program = new Program(load());
+    program.blockOn(await emptyPipe(), Array(60).keys());
+    await pause(5);
+    // nothing keeps the loop alive: Node ends, through the clean-up hook
+  },
+
+  async 'process.exit with calls in flight'() {
+    const program = new Program(load());
+    program.native.ref(true);
+    program.blockOn(await emptyPipe(), Array(60).keys());
+    await pause(5);
+    process.exit(0);
+  },
+
+  async 'an idle kernel costs no time'() {
+    const program = new Program(load());
+    program.fill(0, NUMBERS.getppid);
+    program.post(0);
+    await program.done(0);
+    await pause(100);
+    const switches = () =>
+      readdirSync('/proc/self/task').reduce((sum, task) => {
+        const name = readFileSync(`/proc/self/task/${task}/comm`, 'utf8');
+        if (!name.startsWith('trapless')) return sum;
+        const status = readFileSync(`/proc/self/task/${task}/status`, 'utf8');
+        return sum + Number(/nonvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1]) +
+          Number(/\nvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1]);
+      }, 0);
+    const before = switches();
+    const cpu = process.cpuUsage();
+    await pause(1000);
+    const used = process.cpuUsage(cpu);
+    assert.equal(switches(), before);
+    assert.ok(used.user + used.system < 50_000, `${used.user + used.system} us in a second`);
+  },
+};
+
+if (!isMainThread) {
+  await inWorker[workerData.name]();
+} else if (process.env.TRAPLESS_ADDON_TEST) {
+  const skipped = await tests[process.env.TRAPLESS_ADDON_TEST]();
+  if (skipped) {
+    console.log(`    skipped: ${skipped}`);
+    process.exitCode = 77;
+  }
+} else {
+  assert.ok(statSync(addonPath).isFile());
+  let failed = 0;
+  const filter = process.argv[2] ?? '';
+  for (const name of Object.keys(tests)) {
+    if (!name.includes(filter)) continue;
+    const child = spawnSync(process.execPath, ['--expose-gc', '--no-warnings', file], {
+      env: { ...process.env, TRAPLESS_ADDON_TEST: name },
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    const verdict = child.status === 0 ? 'ok    ' : child.status === 77 ? 'skip  ' : 'not ok';
+    process.stdout.write(child.stdout);
+    if (verdict === 'not ok') {
+      failed++;
+      console.log(`    ${child.signal ?? ''}\n${child.stderr.slice(-2000)}`);
+    }
+    console.log(`${verdict} ${name.replaceAll(' ', '_')}`);
+  }
+  process.exitCode = failed > 0 ? 1 : 0;
+}
