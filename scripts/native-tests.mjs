@@ -109,9 +109,7 @@ async function suite(name, command, parameters, options) {
 async function cTests(name, sanitizer) {
   const parameters = ['-s', '-k', '-C', testDir, 'check', `SAN=${sanitizer}`, `CC=${compiler}`];
   if (filter) parameters.push(`FILTER=${filter}`);
-  await suite(name, 'make', parameters, {
-    env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=0:exitcode=66' },
-  });
+  await suite(name, 'make', parameters);
 }
 
 async function cSuites() {

@@ -106,6 +106,7 @@ static void test_child(void (*test)(void)) {
 }
 
 static void test_run(const char* name, void (*test)(void)) {
+  uint64_t const started = test_now_ns();
   fflush(stdout);
   pid_t const child = fork();
   if (child == 0) test_child(test);
@@ -124,7 +125,7 @@ static void test_run(const char* name, void (*test)(void)) {
     printf("not ok %s\n", name);
     tests_failed++;
   } else {
-    printf("ok     %s\n", name);
+    printf("ok     %s (%.0f ms)\n", name, (double)(test_now_ns() - started) / 1e6);
     tests_passed++;
   }
 }

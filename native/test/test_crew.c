@@ -11,7 +11,7 @@
 
 /* Under ThreadSanitizer everything is ten times slower. */
 #define SLOW (strcmp(TEST_SAN, "none") != 0)
-#define CHAINS (SLOW ? 150000u : 1000000u)
+#define CHAINS (SLOW ? 60000u : 1000000u)
 
 /* --- Linux, refusing threads ---------------------------------------------------------------- */
 

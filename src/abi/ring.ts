@@ -40,6 +40,7 @@ export const CQE = { userData: 0, generation: 1, result: 2, flags: 3 } as const;
 
 export const ENTER_GETEVENTS = 1;
 export const ENTER_SQ_WAKEUP = 2;
+export const CQ_EVENTFD_DISABLED = 1;
 export const SQ_NEED_WAKEUP = 1;
 export const SQ_CQ_OVERFLOW = 2;
 export const SQ_TASKRUN = 4;

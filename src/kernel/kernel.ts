@@ -35,6 +35,7 @@ import { loadAddon, type NativeKernel } from '../native/addon.ts';
 import { SyscallPages } from '../page/pages.ts';
 import { Counters } from './counters.ts';
 import { BusyDescriptors } from './descriptors.ts';
+import { IdQueue } from './id-queue.ts';
 import { type KernelOptions, kernelOptions, ORDER, type ResolvedOptions } from './options.ts';
 import { Ring } from './ring/ring.ts';
 import { ROUTE, type Route, type RouteTables, routeTables } from './routes.ts';
@@ -68,6 +69,8 @@ const SPOT_NS_MAX = 250_000;
 const SPOT_SLOW_MAX = 3;
 const SPOT_PAUSE_MS = 1000;
 
+const NO_VIEWS: Uint8Array[] = [];
+
 type Tick = () => void;
 /** Drains the nextTick and promise queues, as Node does between two macrotasks. */
 const tick: Tick = (process as unknown as { _tickCallback: Tick })._tickCallback;
@@ -92,9 +95,9 @@ export class Kernel {
   readonly #closeNumber: number;
 
   /** Posted, not yet issued; in order. */
-  #posted: number[] = [];
+  readonly #posted: IdQueue;
   /** Done, not yet delivered; in order. */
-  #finished: number[] = [];
+  readonly #finished: IdQueue;
   #delivered = 0;
   /** Operations the program waits for; the loop lives while there are any. */
   #operations = 0;
@@ -102,7 +105,7 @@ export class Kernel {
   #crewInFlight = 0;
   #crewBell = false;
   /** Given to the crew, to be taken back if it does not get to them. */
-  #offered: number[] = [];
+  readonly #offered: IdQueue;
   #starved: number[] = [];
   #waiting: (() => void)[] = [];
   #spotSlow = 0;
@@ -142,6 +145,9 @@ export class Kernel {
     this.#descs = this.desk.descs;
     this.#entries = this.desk.entries;
     this.#completions = new Array(options.pagesMax * ENTRIES_PER_PAGE).fill(null);
+    this.#posted = new IdQueue(this.#completions.length);
+    this.#finished = new IdQueue(this.#completions.length);
+    this.#offered = new IdQueue(this.#completions.length);
     this.#descriptors = new BusyDescriptors(this.pages);
     this.#closeNumber = syscallNumber('close');
     this.#share = options.share && availableParallelism() > 1;
@@ -229,8 +235,12 @@ export class Kernel {
    *  side reports it and calls again, and #delivered is where we go on. A callback that calls
    *  wait() delivers what is behind it: hence the limit is read anew each time. */
   #deliver(): void {
+    if (this.#delivered > 0) {
+      this.#finished.drop(this.#delivered);
+      this.#delivered = 0;
+    }
     while (this.#delivered < this.#finished.length) {
-      const id = this.#finished[this.#delivered++];
+      const id = this.#finished.at(this.#delivered++);
       const completion = this.#completions[id];
       this.#completions[id] = null;
       this.#operations--;
@@ -238,7 +248,7 @@ export class Kernel {
       completion?.done(this, id);
       tick();
     }
-    this.#finished.length = 0;
+    this.#finished.drop(this.#finished.length);
     this.#delivered = 0;
     if (this.#waiting.length > 0) this.#retryWaiting();
     if (this.#starved.length > 0) this.#retryStarved();
@@ -261,15 +271,15 @@ export class Kernel {
 
   #issue(): void {
     const posted = this.#posted;
-    this.#posted = [];
+    const count = posted.length;
     const spotList = this.desk.spotList;
     const entries = this.#entries;
     const { first } = this.#routes;
     const spotOpen = this.#spotPausedUntil === 0 || this.#spotReopens();
     let spot = 0;
     let closes: number[] | null = null;
-    for (let i = 0; i < posted.length; i++) {
-      const id = posted[i];
+    for (let i = 0; i < count; i++) {
+      const id = posted.at(i);
       const number = entries[id * ENTRY_WORDS + WORD.call] & 0xffff;
       const route = first[number];
       if (number === this.#closeNumber) {
@@ -283,6 +293,7 @@ export class Kernel {
         this.#toCrew(id);
       }
     }
+    posted.drop(count);
     if (spot > 0) this.#onTheSpot(spot);
     if (closes !== null) this.#issueCloses(closes);
     this.ring?.submit();
@@ -323,7 +334,7 @@ export class Kernel {
     const offered = this.#offered;
     let count = 0;
     while (offered.length > 0 && count < TAKE_BACK) {
-      const id = offered.pop() as number;
+      const id = offered.pop();
       const page = (id / ENTRIES_PER_PAGE) | 0;
       const word = page * DESC_WORDS + DESC.ready + ((id >> 5) & 1);
       if (!takeBit(this.#descs, word, 1 << (id & 31))) continue; // the crew has it
@@ -348,20 +359,19 @@ export class Kernel {
   /** One native call for the batch in the spot list. */
   #trySpot(count: number): void {
     const spotList = this.desk.spotList;
-    const ids: number[] = [];
-    const views: Uint8Array[] = [];
+    let views = NO_VIEWS;
     for (let i = 0; i < count; i++) {
       const id = spotList[i];
-      ids.push(id);
       const view = this.#completions[id]?.view;
       if (view === undefined) continue;
+      if (views === NO_VIEWS) views = [];
       this.desk.directList[views.length] = id;
       views.push(view);
     }
     this.#native.spot(count, views.length, views);
     this.#judgeSpot(count);
     for (let i = 0; i < count; i++) {
-      const id = ids[i];
+      const id = spotList[i];
       if (this.pages.isDone(id)) {
         this.counters.spot(this.pages.number(id));
         this.#finished.push(id);
@@ -473,7 +483,7 @@ export class Kernel {
       if (this.#crewBell) this.#ringCrewBell();
     }
     for (let i = before; i < this.#finished.length; i++)
-      this.#held(this.#descriptors.ended(this.#finished[i]));
+      this.#held(this.#descriptors.ended(this.#finished.at(i)));
   }
 
   #harvestCrew(): void {

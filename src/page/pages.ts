@@ -33,6 +33,8 @@ import { exchangeIf, load } from '../memory/barrier.ts';
 import type { Desk } from '../memory/desk.ts';
 
 const TWO_32 = 4294967296;
+/** FLAG.link in word 1. */
+const LINK = FLAG.link << 24;
 /** Entries taken from one page before the next page's turn: a page is drained by one core at a
  *  time (FlexSC 3.6), so a batch must lie on several for several cores to share it. */
 const STRIPE = 16;
@@ -228,13 +230,12 @@ export class SyscallPages {
 
   /** Frees the chain that begins at `id`. */
   free(id: number): void {
-    let at = id;
-    for (;;) {
-      const next = this.next(at);
-      this.#entries[at * ENTRY_WORDS] = STATUS.free;
+    const entries = this.#entries;
+    for (let at = id; at !== NO_LINK; at = this.#links[at]) {
+      const call = entries[at * ENTRY_WORDS + WORD.call];
+      entries[at * ENTRY_WORDS] = STATUS.free;
       this.#free[this.#freeTop++] = at;
-      if (next === NO_LINK) return;
-      at = next;
+      if ((call & LINK) === 0) return;
     }
   }
 }

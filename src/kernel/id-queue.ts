@@ -1,0 +1,39 @@
+/**
+ * A list of entry ids in order, in memory that is reused: the drain fills and empties several of
+ * them thousands of times a second.
+ *
+ *   queue.push(id)
+ *   for (let i = 0; i < queue.length; i++) queue.at(i)
+ *   queue.drop(n)        forgets the first n
+ */
+export class IdQueue {
+  readonly #ids: Uint16Array;
+  #length = 0;
+
+  /** `capacity`: an entry stands in a queue at most once, so the number of entries suffices. */
+  constructor(capacity: number) {
+    this.#ids = new Uint16Array(capacity);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(id: number): void {
+    this.#ids[this.#length++] = id;
+  }
+
+  /** Takes the last one. */
+  pop(): number {
+    return this.#ids[--this.#length];
+  }
+
+  at(index: number): number {
+    return this.#ids[index];
+  }
+
+  drop(count: number): void {
+    if (count < this.#length) this.#ids.copyWithin(0, count, this.#length);
+    this.#length -= count;
+  }
+}
