@@ -264,19 +264,18 @@ static int activate(struct slot* s) {
   return 1;
 }
 
+static void set_watcher(struct thread* t) {
+  crew.watcher = t;
+  atomic_store(&crew.watched, t != NULL);
+}
+
 static int start_watcher(void) {
   if (crew.watcher) return 1;
   struct thread* const t = recruit();
   if (!t) return 0;
-  crew.watcher = t;
-  atomic_store(&crew.watched, 1);
+  set_watcher(t);
   unpark(t);
   return 1;
-}
-
-static void end_watch(void) {
-  crew.watcher = NULL;
-  atomic_store(&crew.watched, 0);
 }
 
 /* First slot that is free, biased to the head of the list (FlexSC 3.6). */
@@ -505,11 +504,6 @@ static int retire(struct thread* t) {
     count_awake(t, 1);
     return 0;
   }
-  /* What is ready on a page whose owner sits in a call relied on us: mind the owner. */
-  if (!crew.watcher && ready_pages(0, 1)) {
-    crew.watcher = t;
-    atomic_store(&crew.watched, 1);
-  }
   detach(t);
   return 1;
 }
@@ -522,12 +516,8 @@ static void serve(struct thread* t) {
     lock();
     if (t->working) leave_page(t);
     if (!t->slot) { /* deposed: another one has it */
-      struct slot* const s = ready_pages(1, 1) ? free_slot() : NULL;
-      if (!s) {
-        unlock();
-        return;
-      }
-      attach(t, s);
+      unlock();
+      return;
     }
     count_awake(t, 1);
     int const found = find_page(t);
@@ -590,7 +580,7 @@ static uint64_t look(struct thread* t, uint32_t* pages_taken) {
   int const waiting = deposed ? ready_pages(1, 2) : 0;
   struct slot* s = waiting ? free_slot() : NULL;
   if (s) {
-    end_watch();
+    set_watcher(NULL);
     attach(t, s);
     replace_watcher(t);
     s = waiting > 1 ? free_slot() : NULL;
@@ -600,7 +590,7 @@ static uint64_t look(struct thread* t, uint32_t* pages_taken) {
   /* One look later than necessary: the next batch may be near, and starting a watcher costs more
    * than a look. */
   if (!working && crew.pages_taken == *pages_taken) {
-    end_watch();
+    set_watcher(NULL);
     return 0;
   }
   *pages_taken = crew.pages_taken;
@@ -654,11 +644,23 @@ static void end_thread(struct thread* t) {
   free(t);
 }
 
+/* A last look, under the lock that makes it idle: whoever posted meanwhile may have relied on this
+ * thread, because it counted as awake, or because Linux refuses others. */
+static void stay_useful(struct thread* t) {
+  struct slot* const s = ready_pages(1, 1) ? free_slot() : NULL;
+  if (s) {
+    attach(t, s);
+  } else if (!crew.watcher && ready_pages(0, 1)) {
+    set_watcher(t); /* ready on the page of a thread that sits in a call: mind that one */
+  }
+}
+
 /* Does what it was recruited for, and whatever follows from it, then becomes idle. Returns
  * whether it may end when it stays so. */
 static int work(struct thread* t) {
   for (;;) {
     lock();
+    if (crew.watcher != t && !t->slot) stay_useful(t);
     int const watcher = crew.watcher == t;
     if (!watcher && !t->slot) {
       atomic_store(&t->parked, 1);

@@ -6,8 +6,8 @@
  *   node scripts/build.mjs --no-types leave the types (the slowest part) alone
  *   node scripts/build.mjs --no-native  TypeScript only
  *
- * One bundle holds the whole runtime: a program starts with one file to read, and the state of a
- * thread (its kernel) exists once, however it is imported.
+ * One bundle holds the whole runtime: the state of a thread (its kernel) exists once, however it is
+ * imported. A second, small one is all that a program's start has to read.
  */
 import { spawnSync } from 'node:child_process';
 import fs, { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -58,17 +58,24 @@ async function bundle() {
     entryPoints: [join(root, 'src', 'bundle.ts')],
     outfile: join(dist, 'trapless.cjs'),
   });
+  // All that is read when a program starts: loaded with every program, so it is kept small.
+  await build({
+    ...common,
+    entryPoints: [join(root, 'src', 'start.ts')],
+    outfile: join(dist, 'start.cjs'),
+  });
   await build({
     ...common,
     entryPoints: [join(root, 'src', 'cli', 'main.ts')],
     outfile: join(dist, 'cli.cjs'),
     plugins: [
       {
-        // The command line shares the runtime's one bundle instead of carrying its own copy.
+        // The command line shares the other bundles instead of carrying copies of them.
         name: 'one-runtime',
         setup(it) {
-          it.onResolve({ filter: /\/bundle\.ts$/ }, () => ({
-            path: './trapless.cjs',
+          const bundles = { bundle: './trapless.cjs', start: './start.cjs' };
+          it.onResolve({ filter: /\/(bundle|start)\.ts$/ }, ({ path }) => ({
+            path: bundles[path.match(/(\w+)\.ts$/)[1]],
             external: true,
           }));
         },
@@ -103,15 +110,12 @@ async function writeEntries() {
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
-  writeFileSync(
-    join(dist, 'register.cjs'),
-    `'use strict';\nrequire('./trapless.cjs').register();\n`,
-  );
+  writeFileSync(join(dist, 'register.cjs'), `'use strict';\nrequire('./start.cjs').register();\n`);
   writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
 }
 
 if (!args.has('--no-native')) buildNative();
-if (!args.has('--no-types')) rmSync(dist, { recursive: true, force: true });
+if (!args.has('--no-types')) rmSync(join(dist, 'types'), { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 await bundle();
 await writeEntries();

@@ -1,9 +1,8 @@
 /**
  * The runtime as one bundle (dist/trapless.cjs): what the package's entry points hand out. Every
- * part is reached through a function or a light namespace, so that loading it stays cheap.
+ * part is reached through a function or a light namespace. A program that is started under trapless
+ * loads it at its first accelerated call; what must be there before is in start.ts.
  */
 export * as index from './index.ts';
 export { traplessFs as fs } from './node/fs.ts';
-export { register } from './register.ts';
-export { run } from './run.ts';
 export * as syscall from './syscall.ts';

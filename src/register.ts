@@ -4,18 +4,16 @@
  *
  *   register();     // fs, fs.promises and FileHandle are accelerated from here on
  *
- * Once per thread; again is harmless. It replaces functions and nothing else: no kernel is
- * registered before the first accelerated call. Where trapless cannot work it does nothing at all.
+ * Once per thread; again is harmless. It replaces functions and nothing else: the runtime is loaded
+ * at the first accelerated call (doors.ts). Where trapless cannot work it does nothing at all.
  */
 import { kernelOptions } from './kernel/options.ts';
 import { wrapCredentials } from './node/credentials.ts';
 import { adoptArguments, descend } from './node/descendants.ts';
-import { refusal } from './node/environment-kernel.ts';
-import { installFs } from './node/fs.ts';
+import { installDoors } from './node/doors.ts';
+import { refusal } from './node/refusal.ts';
+import { shared } from './node/shared.ts';
 import { reportAtExit } from './node/stats.ts';
-
-/** Not enumerable, and the same for every copy of trapless that a thread may load. */
-const REGISTERED = Symbol.for('trapless.registered');
 
 export interface RegisterOptions {
   /** Also under this program's workers and forked children. Default: if it was preloaded. */
@@ -24,12 +22,12 @@ export interface RegisterOptions {
 
 export function register(options: RegisterOptions = {}): void {
   const preload = adoptArguments();
-  if (Object.hasOwn(process, REGISTERED)) return;
-  Object.defineProperty(process, REGISTERED, { value: true });
+  if (shared().registered) return;
+  shared().registered = true;
   if (refusal()) return;
   kernelOptions({}); // a mistake in TRAPLESS_… is told now, not at some later call
   wrapCredentials();
   if (options.descendants ?? preload !== null) descend(preload);
   if (process.env.TRAPLESS_STATS && process.env.TRAPLESS_STATS !== '0') reportAtExit();
-  installFs();
+  installDoors();
 }

@@ -148,6 +148,11 @@ export class SyscallKernel {
     return this.kernel.ringRefused || 'not asked for (ring: false, or TRAPLESS_RING=0)';
   }
 
+  /** Whether `close` was called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Calls posted and neither done nor abandoned, waiting ones included. */
   get inFlight(): number {
     return this.#inFlight;

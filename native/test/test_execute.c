@@ -93,6 +93,7 @@ TEST(proc_file) {
 }
 
 static void* write_later(void* path) {
+  test_sleep_us(20000); /* without a writer, a read would find the end at once */
   int const fd = open(path, O_WRONLY | O_CLOEXEC);
   test_sleep_us(20000);
   if (write(fd, "abc", 3) != 3) abort();

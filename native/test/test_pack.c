@@ -14,10 +14,10 @@ static uint8_t expected[sizeof block];
 /* Appends a struct linux_dirent64. */
 static uint64_t add_record(uint64_t at, const char* name, uint8_t type) {
   uint16_t const size = (uint16_t)((19 + strlen(name) + 1 + 7) / 8 * 8);
-  memset(block + at, 0, size);
+  memset(block + at, 0xa5, size);
   memcpy(block + at + 16, &size, 2);
   block[at + 18] = type;
-  memcpy(block + at + 19, name, strlen(name));
+  memcpy(block + at + 19, name, strlen(name) + 1);
   return at + size;
 }
 

@@ -23,12 +23,12 @@ export interface Check {
   readonly advice?: string;
 }
 
-const check = (
-  what: string,
-  status: Check['status'],
-  detail: string,
-  advice?: string,
-): Check => ({ what, status, detail, ...(advice === undefined ? {} : { advice }) });
+const check = (what: string, status: Check['status'], detail: string, advice?: string): Check => ({
+  what,
+  status,
+  detail,
+  ...(advice === undefined ? {} : { advice }),
+});
 
 /** Oldest Node.js that trapless is made for. */
 const NODE_MIN = 20;
@@ -125,7 +125,11 @@ function crew(kernel: Kernel): Check {
   const works = answered(kernel, (id) => kernel.pages.call(id, number('getppid'), 0, 0));
   const status = loadAddon().addon?.crewStatus();
   if (works)
-    return check('crew threads', 'ok', `a call went there and back; ${status?.slots} may be active`);
+    return check(
+      'crew threads',
+      'ok',
+      `a call went there and back; ${status?.slots} may be active`,
+    );
   return check(
     'crew threads',
     'fail',

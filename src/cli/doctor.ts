@@ -6,14 +6,14 @@
  * It looks; it changes nothing. `--measure` takes the figures behind the routing table anew.
  */
 import { parseArgs } from 'node:util';
+import type { Route } from '../kernel/routes.ts';
+import { measureRoutes, ROUTE_NAMES, type RouteRow } from '../lab/measure-routes.ts';
+import { type Tier, tier } from '../node/environment-kernel.ts';
+import { packageVersion } from '../report/package-root.ts';
 import { Progress } from '../report/progress.ts';
 import { formatNumber, formatTable } from '../report/table.ts';
+import { type Check, examine } from './doctor-checks.ts';
 import { explainFailure } from './failure.ts';
-import { packageVersion } from '../report/package-root.ts';
-import { tier, type Tier } from '../node/environment-kernel.ts';
-import { measureRoutes, ROUTE_NAMES, type RouteRow } from '../lab/measure-routes.ts';
-import type { Route } from '../kernel/routes.ts';
-import { examine, type Check } from './doctor-checks.ts';
 
 export const help = `Usage: trapless doctor [options]
 

@@ -6,8 +6,9 @@
  * Each command is a module with `help` and `run(argv): Promise<number>`, loaded when asked for.
  * `run` itself does not come here but in its errors and its help (see bin/trapless.cjs).
  */
-import { run as runProgram } from '../bundle.ts';
+
 import { packageVersion } from '../report/package-root.ts';
+import { run as runProgram } from '../start.ts';
 import { nearMiss } from './near-miss.ts';
 import { runHelp } from './run-help.ts';
 

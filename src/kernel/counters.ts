@@ -5,7 +5,7 @@
 import { CONTROL, NUMBER_NOP } from '../abi/entry.ts';
 import { syscallName } from '../abi/syscalls.ts';
 import type { SyscallPages } from '../page/pages.ts';
-import type { Ring } from './ring/ring.ts';
+import type { Scheduler } from './scheduler.ts';
 
 export interface KernelStatistics {
   /** Chains (a chain is one request of the program) by the kind of syscall thread that got them. */
@@ -45,8 +45,6 @@ const bucketUs = (bucket: number): number => 0.1 * 2 ** (bucket / 2);
 
 export class Counters {
   wouldBlock = 0;
-  crewWakes = 0;
-  spotPauses = 0;
   spotSystemCalls = 0;
   timing = false;
 
@@ -94,12 +92,12 @@ export class Counters {
     let seen = 0;
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
       seen += this.#latencies[bucket];
-      if (seen >= count * share) return bucketUs(bucket);
+      if (seen >= count * share) return Math.min(bucketUs(bucket), this.#latencyMax);
     }
     return this.#latencyMax;
   }
 
-  snapshot(control: Int32Array, ring: Ring | null, pages: SyscallPages): KernelStatistics {
+  snapshot(control: Int32Array, scheduler: Scheduler, pages: SyscallPages): KernelStatistics {
     const sum = (counts: Uint32Array) => counts.reduce((total, n) => total + n, 0);
     const byName: Record<string, { spot: number; ring: number; crew: number }> = {};
     for (let number = 0; number <= NUMBER_NOP; number++) {
@@ -118,9 +116,9 @@ export class Counters {
       byName,
       wouldBlock: this.wouldBlock,
       spotSystemCalls: this.spotSystemCalls,
-      ringEnters: ring?.enters ?? 0,
+      ringEnters: scheduler.ring?.enters ?? 0,
       crew: {
-        wakes: this.crewWakes,
+        wakes: scheduler.crew.wakes,
         handoffs: word(CONTROL.crewHandoffs),
         pagesLocked: word(CONTROL.crewPagesLocked),
         secondCore: word(CONTROL.crewSecondCore),
@@ -130,7 +128,7 @@ export class Counters {
         spinsWon: word(CONTROL.spinsWon),
         spinsLost: word(CONTROL.spinsLost),
       },
-      spotPauses: this.spotPauses,
+      spotPauses: scheduler.spot.pauses,
       pages: pages.pages,
       entriesInUse: pages.entriesInUse,
       latency:

@@ -85,8 +85,9 @@ export function kernelOptions(given: KernelOptions): ResolvedOptions {
     share: true,
     spinUs: 40,
     ...environmentOptions(),
-    ...given,
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
   };
+  if (given.pages === undefined) options.pages = Math.min(options.pages, options.pagesMax);
   integer('pagesMax', options.pagesMax, 1, PAGES_LIMIT);
   integer('pages', options.pages, 1, options.pagesMax);
   integer('ringEntries', options.ringEntries, 64, 32768);

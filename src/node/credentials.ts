@@ -17,31 +17,31 @@
  * these calls while it had them. Nothing is delivered meanwhile: no callback runs inside
  * process.setuid(). A call that goes on blocking (a FIFO without a writer) does not hold it up.
  */
-import { isMainThread } from 'node:worker_threads';
 import type { Kernel } from '../kernel/kernel.ts';
 import { loadAddon } from '../native/addon.ts';
+import { disguise } from './disguise.ts';
+import { shared } from './shared.ts';
 
 const NAMES = ['setuid', 'setgid', 'seteuid', 'setegid', 'setgroups', 'initgroups'] as const;
 type Change = (...args: unknown[]) => unknown;
 type Changes = Record<(typeof NAMES)[number], Change | undefined>;
 
-const kernels = new Set<Kernel>();
-let wrapped = false;
-
 /** Has `kernel` settled before every change of credentials. */
 export function guardCredentials(kernel: Kernel): void {
-  kernels.add(kernel);
+  shared().guarded.add(kernel);
   wrapCredentials();
 }
 
 /** Puts the wrappers in place, once. Workers cannot change credentials: nothing to wrap there. */
 export function wrapCredentials(): void {
-  if (wrapped || !isMainThread) return;
-  wrapped = true;
+  const { credentialsWrapped } = shared();
+  if (credentialsWrapped) return;
+  shared().credentialsWrapped = true;
   const target = process as unknown as Changes;
   for (const name of NAMES) {
     const original = target[name];
-    if (typeof original === 'function') target[name] = wrap(original);
+    // In a worker they are there, but throw: Node marks them as disabled.
+    if (typeof original === 'function' && !('disabled' in original)) target[name] = wrap(original);
   }
 }
 
@@ -49,12 +49,11 @@ function wrap(original: Change): Change {
   function changed(this: unknown, ...args: unknown[]): unknown {
     // Load what the first call will need: the new user may not be allowed to read it.
     loadAddon();
-    for (const kernel of kernels) kernel.settle();
+    const { guarded } = shared();
+    for (const kernel of guarded) kernel.settle();
     const result = Reflect.apply(original, this, args);
-    for (const kernel of kernels) if (kernel.ring?.sqpoll) kernel.renewRing();
+    for (const kernel of guarded) if (kernel.ring?.sqpoll) kernel.renewRing();
     return result;
   }
-  Object.defineProperty(changed, 'name', { value: original.name, configurable: true });
-  Object.defineProperty(changed, 'length', { value: original.length, configurable: true });
-  return changed;
+  return disguise(changed, original);
 }

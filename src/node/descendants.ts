@@ -15,8 +15,9 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import threads, { type WorkerOptions } from 'node:worker_threads';
-import { packageRoot } from '../native/addon.ts';
+import type { WorkerOptions } from 'node:worker_threads';
+import { builtin } from './builtin.ts';
+import { dist } from './bundles.ts';
 
 /** Which of Node's options brought us here; null: none, it was `trapless run` or the program. */
 export type Preload = 'require' | 'import' | null;
@@ -24,7 +25,6 @@ export type Preload = 'require' | 'import' | null;
 // Taken now: a program may replace it later.
 const accessNow = accessSync;
 
-const dist = typeof __dirname === 'string' ? __dirname : join(packageRoot(), 'dist');
 /** What descendants preload. */
 const registerFile = join(dist, 'register.cjs');
 
@@ -77,6 +77,7 @@ function readable(): boolean {
 
 /** A proxy, not a subclass: name, statics, prototype and instanceof stay what they were. */
 function accelerateWorkers(preload: Preload): void {
+  const threads = builtin('node:worker_threads');
   const Worker = new Proxy(threads.Worker, {
     construct(target, args, newTarget) {
       for (const execArgv of executions(preload, args)) {

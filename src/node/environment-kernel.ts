@@ -13,16 +13,12 @@ import { isMainThread } from 'node:worker_threads';
 import { ENTRIES_PER_PAGE } from '../abi/entry.ts';
 import { Kernel } from '../kernel/kernel.ts';
 import type { KernelOptions } from '../kernel/options.ts';
-import { loadAddon, unsupported } from '../native/addon.ts';
+import { loadAddon } from '../native/addon.ts';
 import { guardCredentials } from './credentials.ts';
+import { refusal, type Tier } from './refusal.ts';
+import { shared } from './shared.ts';
 
-export interface Tier {
-  /** ring: io_uring and crew threads; crew: our threads alone; passthrough: Node as it is. */
-  readonly name: 'ring' | 'crew' | 'passthrough';
-  readonly reason: string;
-  /** What to do for a better tier; absent where nothing can be done. */
-  readonly advice?: string;
-}
+export { refusal, type Tier };
 
 /** undefined: not decided yet. */
 let kernel: Kernel | null | undefined;
@@ -31,37 +27,14 @@ let decided: Tier | undefined;
 // Taken now: a program may replace fs functions (tests do) before its first call reaches us.
 const readFileNow = readFileSync;
 
-const PASSTHROUGH_PERMISSION =
-  "Node's permission model is on; its checks live in the functions that trapless replaces";
-
-/** Why this thread cannot be accelerated at all, or undefined. Cheap: looks at nothing outside. */
-export function refusal(): Tier | undefined {
-  const no = (reason: string, advice?: string): Tier => ({ name: 'passthrough', reason, advice });
-  if (process.env.TRAPLESS === '0') return no('TRAPLESS=0', 'unset TRAPLESS');
-  const why = unsupported();
-  if (why) return no(why);
-  // No external ArrayBuffers there (V8's sandbox), and another event loop.
-  if ('electron' in process.versions) return no('this is Electron; trapless needs plain Node.js');
-  if ('permission' in process && process.permission !== undefined)
-    return no(PASSTHROUGH_PERMISSION, 'run without --permission to use trapless');
-  for (const argument of process.execArgv) {
-    if (/^--(experimental-)?permission(-audit)?$/.test(argument))
-      return no(PASSTHROUGH_PERMISSION, 'run without --permission to use trapless');
-    // A snapshot cannot hold mapped memory.
-    if (argument === '--build-snapshot') return no('a start-up snapshot is being built');
-  }
-  return undefined;
-}
-
 /** This thread's kernel, registered at the first call; null, for ever, where that is impossible. */
 export function threadKernel(): Kernel | null {
-  if (kernel === undefined) kernel = open();
+  if (kernel === undefined) {
+    kernel = open();
+    shared().kernel = kernel;
+    shared().tier = tier;
+  }
   return kernel;
-}
-
-/** The same, but only if it exists already. */
-export function openedKernel(): Kernel | null {
-  return kernel ?? null;
 }
 
 /** What this thread's calls run on, and why. Registers the kernel to know. */
@@ -70,7 +43,7 @@ export function tier(): Tier {
   if (kernel === null) return decided!;
   // The ring may have been lost since, when credentials changed.
   if (kernel.ring !== null) return { name: 'ring', reason: ringReason(kernel) };
-  return decided?.name === 'crew' ? decided : crewTier(kernel.ringRefused);
+  return decided ?? crewTier(kernel.ringRefused);
 }
 
 function open(): Kernel | null {
@@ -78,25 +51,20 @@ function open(): Kernel | null {
   if (decided) return null;
   const addon = loadAddon();
   if (!addon.addon) {
-    decided = {
-      name: 'passthrough',
-      reason: addon.reason,
-      advice: 'reinstall or rebuild trapless',
-    };
+    decided = { name: 'passthrough', reason: addon.reason, advice: '`trapless doctor`' };
     return null;
   }
   const options: KernelOptions = {};
-  if (!process.env.TRAPLESS_RING && sandboxed()) {
+  if (process.env.TRAPLESS_RING === '0') {
+    decided = { name: 'crew', reason: 'TRAPLESS_RING=0', advice: 'unset TRAPLESS_RING' };
+  } else if (!process.env.TRAPLESS_RING && sandboxed()) {
+    // Calls on a ring are not seen by seccomp filters: whoever set one up did not mean that.
     options.ring = false;
     decided = {
       name: 'crew',
-      reason:
-        'a seccomp filter is active, and calls on a ring would pass it by (Seccomp: 2 in /proc/self/status)',
+      reason: 'a seccomp filter is active, and calls on a ring would pass it by',
       advice: 'TRAPLESS_RING=1 uses the ring all the same, if the filter allows io_uring',
     };
-  } else if (process.env.TRAPLESS_RING === '0') {
-    options.ring = false;
-    decided = { name: 'crew', reason: 'TRAPLESS_RING=0', advice: 'unset TRAPLESS_RING' };
   }
   // Linux's polling thread keeps the credentials its ring was made with. The main thread renews
   // its ring when they change (credentials.ts); it could not renew a worker's.
@@ -114,7 +82,6 @@ function open(): Kernel | null {
   }
 }
 
-/** Calls on a ring are not seen by seccomp filters: whoever set one up did not mean that. */
 function sandboxed(): boolean {
   try {
     return /^Seccomp:\s*2$/m.test(readFileNow('/proc/self/status', 'latin1'));

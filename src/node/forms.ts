@@ -4,25 +4,12 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import type { Fail, Resolve } from '../ops/call.ts';
+import { type AnyFunction, disguise } from './disguise.ts';
 import { threadKernel } from './environment-kernel.ts';
 import type { Start } from './starts.ts';
 
-// biome-ignore lint/suspicious/noExplicitAny: functions of node:fs, of every signature
-export type AnyFunction = (this: any, ...args: any[]) => any;
+export { type AnyFunction, disguise };
 export type Callback = (...args: unknown[]) => void;
-
-/**
- * Looks like the original: its name, length and own symbols (util.promisify.custom, and the
- * names of promisified results).
- */
-export function disguise<F extends AnyFunction>(ours: F, original: AnyFunction): F {
-  for (const key of Reflect.ownKeys(original)) {
-    if (key === 'prototype') continue;
-    const descriptor = Object.getOwnPropertyDescriptor(original, key);
-    if (descriptor) Object.defineProperty(ours, key, descriptor);
-  }
-  return ours;
-}
 
 /** A request as async_hooks and AsyncLocalStorage see one of Node's own. */
 export class Request extends AsyncResource {

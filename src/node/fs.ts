@@ -1,14 +1,14 @@
 /**
- * node:fs on syscall pages. Two ways to have it:
+ * node:fs on syscall pages, in the whole shape of node:fs, as an object of its own:
  *
- *   import fs from 'trapless/fs'          the whole shape of node:fs, as an object of its own
- *   installFs()                           the same functions put onto node:fs itself (register)
+ *   import fs from 'trapless/fs'
+ *
+ * register() puts doors to these functions onto node:fs itself (doors.ts).
  *
  * What is not accelerated is Node's. Streams are Node's too: they call the exports (or
  * `options.fs`), which are ours.
  */
 import nodeFs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { threadKernel } from './environment-kernel.ts';
 import {
   canMakeHandles,
@@ -18,6 +18,7 @@ import {
   makeHandle,
 } from './file-handle.ts';
 import { type AnyFunction, callbackForm, disguise, promiseForm } from './forms.ts';
+import { shared } from './shared.ts';
 import * as starts from './starts.ts';
 import { readForm, readvForm, writeForm, writevForm } from './transfers.ts';
 
@@ -92,9 +93,10 @@ const THROUGH_HANDLE: ReadonlySet<string> = new Set([
   'writeFile',
 ]);
 
-/** Node's functions as they were before anything was installed. */
-const original = { ...nodeFs } as unknown as Functions;
-const originalPromises = { ...nodeFs.promises } as unknown as Functions;
+/** Node's functions as they were before there were doors in their place. */
+const { originals } = shared();
+const original = { ...nodeFs, ...originals.fs } as unknown as Functions;
+const originalPromises = { ...nodeFs.promises, ...originals.promises } as unknown as Functions;
 
 function unlessReplaced(start: starts.Start): starts.Start {
   return (kernel, args, resolve, fail) =>
@@ -157,10 +159,7 @@ let ours: typeof nodeFs | undefined;
 /** node:fs with its asynchronous functions on syscall pages. Made at the first call. */
 export function traplessFs(): typeof nodeFs {
   if (ours !== undefined) return ours;
-  if (installed) {
-    ours = nodeFs;
-    return ours;
-  }
+  starts.rememberReaddir();
   const functions: Functions = { ...original, ...accelerated() };
   functions.createReadStream = streamForm(original.createReadStream, functions);
   functions.createWriteStream = streamForm(original.createWriteStream, functions);
@@ -173,24 +172,4 @@ export function traplessFs(): typeof nodeFs {
   installHandleMethods();
   ours = functions as unknown as typeof nodeFs;
   return ours;
-}
-
-let installed = false;
-
-/** Puts the accelerated functions onto node:fs and node:fs/promises, for every importer. */
-export function installFs(): void {
-  if (installed) return;
-  installed = true;
-  starts.rememberReaddir();
-  installHandleMethods();
-  put(nodeFs as unknown as Functions, accelerated());
-  put(nodeFs.promises as unknown as Functions, acceleratedPromises());
-  syncBuiltinESMExports();
-}
-
-function put(target: Functions, functions: Functions): void {
-  for (const [name, value] of Object.entries(functions)) {
-    const descriptor = Object.getOwnPropertyDescriptor(target, name);
-    Object.defineProperty(target, name, { ...descriptor, value });
-  }
 }

@@ -8,8 +8,8 @@
  */
 import { writeSync } from 'node:fs';
 import { isMainThread, threadId } from 'node:worker_threads';
-import { commandLine } from './command-line.ts';
-import { openedKernel, refusal } from './environment-kernel.ts';
+import { commandLine } from './bundles.ts';
+import { shared } from './shared.ts';
 
 const ENDING: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
@@ -33,11 +33,12 @@ function print(): void {
   if (printed) return;
   printed = true;
   const thread = isMainThread ? 'main thread' : `worker thread ${threadId}`;
-  const kernel = openedKernel();
+  const { kernel, tier } = shared();
+  const inUse = tier?.();
   const text = commandLine().formatStatistics({
     title: `trapless: ${thread} of process ${process.pid}`,
     statistics: kernel?.statistics() ?? null,
-    refused: refusal()?.reason ?? kernel?.ringRefused ?? '',
+    lacking: inUse === undefined || inUse.name === 'ring' ? '' : inUse.reason,
   });
   try {
     writeNow(2, `${text}\n`);

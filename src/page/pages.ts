@@ -179,6 +179,11 @@ export class SyscallPages {
     return length;
   }
 
+  /** Whether this one entry is done, as far as this thread knows. */
+  isEntryDone(id: number): boolean {
+    return this.#entries[id * ENTRY_WORDS] === STATUS.done;
+  }
+
   /** Whether the chain that begins at `id` has run to its end. */
   isDone(id: number): boolean {
     let at = id;

@@ -1,7 +1,7 @@
 /**
  * The table that `--stats` prints: where the calls of a thread went, and what they cost.
  *
- *   process.stderr.write(formatStatistics({ title, statistics: kernel.statistics(), refused }));
+ *   process.stderr.write(formatStatistics({ title, statistics: kernel.statistics(), lacking }));
  */
 
 import type { KernelStatistics } from '../kernel/counters.ts';
@@ -13,15 +13,15 @@ export interface CallReport {
   /** Null: no accelerated call was made. */
   readonly statistics: KernelStatistics | null;
   /** Why there is no ring, or no acceleration at all; empty if there is. */
-  readonly refused: string;
+  readonly lacking: string;
 }
 
-export function formatStatistics({ title, statistics, refused }: CallReport): string {
+export function formatStatistics({ title, statistics, lacking }: CallReport): string {
   if (statistics === null) {
-    const why = refused === '' ? 'it made no accelerated call' : refused;
+    const why = lacking === '' ? 'it made no accelerated call' : lacking;
     return `${title}: nothing went through syscall pages: ${why}`;
   }
-  const parts = [`${title}${refused === '' ? '' : ` (no ring: ${refused})`}`, calls(statistics)];
+  const parts = [`${title}${lacking === '' ? '' : ` (no ring: ${lacking})`}`, calls(statistics)];
   parts.push(entries(statistics), crew(statistics));
   if (statistics.latency !== null) parts.push(latency(statistics.latency));
   return parts.filter((part) => part !== '').join('\n');
@@ -36,7 +36,9 @@ function calls({ byName, calls, wouldBlock }: KernelStatistics): string {
     .sort(([, a], [, b]) => total(b) - total(a))
     .map(([name, by]) => [name, total(by), by.spot, by.ring, by.crew]);
   rows.push(['all', total(calls), calls.spot, calls.ring, calls.crew]);
-  const text = rows.map((row) => row.map((cell) => (typeof cell === 'number' ? count(cell) : cell)));
+  const text = rows.map((row) =>
+    row.map((cell) => (typeof cell === 'number' ? count(cell) : cell)),
+  );
   const table = formatTable(['begins with', 'calls', 'on the spot', 'ring', 'crew'], text, {
     indent: '  ',
   });

@@ -1,0 +1,22 @@
+/**
+ * The other bundles, loaded when they are needed: starting a program must not pay for them.
+ *
+ *   runtime().fs()          dist/trapless.cjs: kernel, operations and all, at the first call
+ *   commandLine().runHelp   dist/cli.cjs: tables and help
+ */
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { packageRoot } from '../native/addon.ts';
+
+/** Where the bundles lie; so does the one that this file is part of. */
+export const dist = typeof __dirname === 'string' ? __dirname : join(packageRoot(), 'dist');
+
+const load = (name: string): unknown => createRequire(join(dist, name))(join(dist, name));
+
+export function runtime(): typeof import('../bundle.ts') {
+  return load('trapless.cjs') as typeof import('../bundle.ts');
+}
+
+export function commandLine(): typeof import('../cli/main.ts') {
+  return load('cli.cjs') as typeof import('../cli/main.ts');
+}
