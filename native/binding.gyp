@@ -3,7 +3,7 @@
     {
       "target_name": "trapless",
       "sources": [
-        "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c",
+        "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c", "attempt.c",
         "pack.c"
       ],
       "cflags_c": ["-std=c11"],

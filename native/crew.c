@@ -64,7 +64,7 @@ struct thread {
   uint64_t deposed_at;
   /* Its own alone */
   int cpu;                         /* pinned to this core; -1: not */
-  uint64_t busy_since;             /* without a pause, and since it asked for help; 0: scanning */
+  uint64_t busy_since;             /* with other pages waiting; 0: they do not */
 };
 
 struct slot {
@@ -528,6 +528,7 @@ static void serve(struct thread* t) {
       if (t->slot != &crew.slots[0])
         atomic_fetch_add_explicit(&c->crew_second_core, 1, memory_order_relaxed);
       spin_until = 0;
+      if (!ready_pages(1, 1)) t->busy_since = 0; /* this is the last one: keeping up */
     } else {
       t->busy_since = 0;
       uint64_t const now = now_ns();

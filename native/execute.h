@@ -11,18 +11,8 @@
 #ifndef TL_EXECUTE_H
 #define TL_EXECUTE_H
 
+#include "attempt.h"
 #include "layout.h"
-
-/* What tl_chain_try must know about the machine, refreshed by the caller (see spot.c). */
-struct tl_mind {
-  int careful;             /* a filesystem is mounted whose open or stat may block */
-  int (*device_blocks)(uint32_t major, uint32_t minor); /* consulted when careful */
-  uint32_t now_s;          /* coarse clock, for the table of known paths */
-  uint32_t* known_paths;   /* TL_KNOWN_PATHS pairs {hash, seconds} */
-  uint64_t slots_from, slots_to; /* the desk's slots: set by tl_chain_try itself */
-};
-#define TL_KNOWN_PATHS 4096
-#define TL_KNOWN_SECONDS 10
 
 /* Reads and writes: what the order TL_IO_FIRST puts first. */
 int tl_is_io(uint32_t number);

@@ -22,9 +22,8 @@ export interface RegisterOptions {
 
 export function register(options: RegisterOptions = {}): void {
   const preload = adoptArguments();
-  if (shared().registered) return;
+  if (refusal() || shared().registered) return;
   shared().registered = true;
-  if (refusal()) return;
   kernelOptions({}); // a mistake in TRAPLESS_… is told now, not at some later call
   wrapCredentials();
   if (options.descendants ?? preload !== null) descend(preload);

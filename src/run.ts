@@ -65,7 +65,13 @@ export function run(argv: readonly string[]): void {
   const app = argv[at];
   if (app === undefined) return mistake('which program? `trapless run app.js`');
   if (app === '-') return mistake('a program from standard input cannot be run; give it a file');
-  register({ descendants: true });
+  try {
+    register({ descendants: true });
+  } catch (error) {
+    // A TRAPLESS_… of the environment.
+    if (error instanceof RangeError) return mistake(error.message.replace(/^trapless: /, ''));
+    throw error;
+  }
   start(app, argv.slice(at + 1));
 }
 
@@ -108,6 +114,9 @@ function mistake(text: string): void {
   process.exitCode = MISTAKE;
 }
 
+/** Errors and their causes whose stacks are put right: more nobody reads. */
+const CAUSES_MAX = 8;
+
 interface Loader {
   /** What Node calls for the program on its own command line. */
   runMain(main?: string): void;
@@ -122,34 +131,41 @@ function start(app: string, args: readonly string[]): void {
   Reflect.deleteProperty(process, 'mainModule');
   process.argv.splice(1, process.argv.length, resolve(app), ...args);
 
-  let threw = true;
   try {
     loader.runMain(process.argv[1]);
-    threw = false;
   } finally {
     // Not `catch`: throwing again would move the place that Node's message points to.
-    if (threw) hideOurFrames(bottomFrame());
+    hideOurFrames(bottomFrame());
   }
 }
 
 /** Node's own first frame, the last of every stack. */
-function bottomFrame(): string | undefined {
+function bottomFrame(): string {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 100;
-  const { stack } = new Error();
+  const stack = new Error().stack ?? '';
   Error.stackTraceLimit = limit;
-  return stack?.slice(stack.lastIndexOf('\n') + 1);
+  return stack.slice(stack.lastIndexOf('\n') + 1);
 }
 
-/** An error of the program's first turn: its stack ends as Node's own would, not in us. */
-function hideOurFrames(bottom: string | undefined): void {
-  process.prependOnceListener('uncaughtExceptionMonitor', (error: Error) => {
-    if (typeof error?.stack !== 'string') return;
-    const lines = error.stack.split('\n');
-    const ours = lines.findIndex(
-      (line, i) => line.includes(__filename) && lines[i - 1]?.includes('internal/modules/run_main'),
-    );
-    if (ours === -1 || bottom === undefined) return;
-    error.stack = [...lines.slice(0, ours), bottom].join('\n');
-  });
+/**
+ * An error of the program's first turn has a stack that ends in us. If nobody catches it, it is
+ * printed now, or when that turn's rejections are looked at: let it end as Node's own does.
+ */
+function hideOurFrames(bottom: string): void {
+  const onFatal = (error: unknown): void => {
+    let at = error;
+    for (let depth = 0; depth < CAUSES_MAX && at instanceof Error; depth++, at = at.cause) {
+      const lines = String(at.stack).split('\n');
+      const ours = lines.findIndex(
+        (line, i) =>
+          line.includes(__filename) && lines[i - 1]?.includes('internal/modules/run_main'),
+      );
+      if (ours === -1) continue;
+      // On a frozen error this does nothing.
+      Reflect.set(at, 'stack', [...lines.slice(0, ours), bottom].join('\n'));
+    }
+  };
+  process.prependListener('uncaughtExceptionMonitor', onFatal);
+  setImmediate(() => process.off('uncaughtExceptionMonitor', onFatal)).unref();
 }

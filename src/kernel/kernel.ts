@@ -35,6 +35,8 @@ export interface Completion {
   done(kernel: Kernel, id: number): void;
   /** The entry's buffer is the caller's own, used on the spot only. */
   readonly view?: Uint8Array;
+  /** The entry of the chain that works in `view`; the first one unless said. */
+  readonly viewEntry?: number;
   /** Known to block (it creates or writes, say): goes to the crew without a try on the spot. */
   readonly mayBlock?: boolean;
   /** Called when the entry at `id` would block: put the data into a block. False: none free. */

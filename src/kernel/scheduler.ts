@@ -140,9 +140,10 @@ export class Scheduler {
   #route(id: number, spotOpen: boolean): void {
     const number = this.#pages.number(id);
     const route = this.#routes.first[number];
+    const completion = this.#completions[id];
     if (number === this.#closeNumber) this.#closes.push(id);
-    else if (route === ROUTE.spot && spotOpen && !this.#completions[id]?.mayBlock)
-      this.spot.add(id, this.#completions[id]?.view);
+    else if (route === ROUTE.spot && spotOpen && !completion?.mayBlock)
+      this.spot.add(id, completion?.view, completion?.viewEntry);
     else if (route === ROUTE.ring) this.#toRing(id);
     else this.#toCrew(id);
   }
@@ -169,9 +170,9 @@ export class Scheduler {
     this.spot.clear();
     if (this.#offered.length + count > this.#capacity) this.#offered.drop(this.#offered.length);
     for (let i = 0; i < count; i++) {
-      const view = this.#completions[ids[i]]?.view;
-      if (view !== undefined) {
-        this.spot.add(ids[i], view);
+      const completion = this.#completions[ids[i]];
+      if (completion?.view !== undefined) {
+        this.spot.add(ids[i], completion.view, completion.viewEntry);
       } else {
         this.#toCrew(ids[i]);
         this.#offered.push(ids[i]);
@@ -201,6 +202,7 @@ export class Scheduler {
       const id = spotList[i];
       if (this.#pages.isDone(id)) {
         this.#counters.spot(this.#pages.number(id));
+        if (this.#counters.timing) this.#counters.spotSystemCalls += this.#pages.length(id);
         this.finished.push(id);
       } else {
         this.#passOn(id);

@@ -48,12 +48,12 @@ export class Spot {
     return this.#count;
   }
 
-  /** `view`: the caller's own buffer is the entry's argument 1, for this batch only. */
-  add(id: number, view: Uint8Array | undefined): void {
+  /** `view`: a buffer of JavaScript's is argument 1 of `viewEntry`, for this batch only. */
+  add(id: number, view: Uint8Array | undefined, viewEntry = id): void {
     this.#desk.spotList[this.#count++] = id;
     if (view === undefined) return;
     if (this.#views === NO_VIEWS) this.#views = [];
-    this.#desk.directList[this.#views.length] = id;
+    this.#desk.directList[this.#views.length] = viewEntry;
     this.#views.push(view);
   }
 

@@ -4,8 +4,8 @@
  *   const found = loadAddon();
  *   if (found.addon) … else console.error(found.reason);
  *
- * Looked for, in this order: `TRAPLESS_ADDON` (a path), `prebuilds/linux-<arch>/trapless.node`
- * (the published package), `native/build/Release/trapless.node` (the repository).
+ * Looked for, in this order: `TRAPLESS_ADDON` (a path), `native/build/Release/trapless.node` (a
+ * checkout's own), `prebuilds/linux-<arch>/trapless.node` (the published package).
  * Nothing here throws: without the addon trapless passes everything through to Node.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -123,8 +123,8 @@ function find(): FoundAddon {
   const candidates = explicit
     ? [explicit]
     : [
-        join(root, 'prebuilds', `linux-${process.arch}`, 'trapless.node'),
         join(root, 'native', 'build', 'Release', 'trapless.node'),
+        join(root, 'prebuilds', `linux-${process.arch}`, 'trapless.node'),
       ];
   const path = candidates.find((candidate) => existsSync(candidate));
   if (!path)

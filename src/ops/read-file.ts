@@ -68,6 +68,7 @@ class ReadFile implements Completion {
         data = pool.bytes.toString(encoding, block, block + read1);
       }
       pool.give(block);
+      rememberSize(this.#path, read1);
       this.#resolve(data);
       return;
     }
@@ -183,6 +184,120 @@ async function readUnsized(
   }
 }
 
+/* --- Files of a known size ------------------------------------------------------------------- */
+
+/** Sizes of larger files read lately: such a file is read straight into its Buffer. */
+const sizes = new Map<string, number>();
+const SIZES_MAX = 1024;
+const DIRECT_MIN = 16 * 1024;
+
+function rememberSize(path: Path, size: number): void {
+  if (typeof path !== 'string' || size < DIRECT_MIN) return;
+  if (sizes.size >= SIZES_MAX) sizes.clear();
+  sizes.set(path, size);
+}
+
+/** Where the read that proves the end puts what it finds: the entry's own slot. */
+const PROBE = 256;
+
+/** The chain of a file whose size we believe to know. On the spot, its first read works in the
+ *  Buffer that becomes the result; where it would block, through a block of the pool. */
+class ReadKnownFile implements Completion {
+  view: Buffer | undefined;
+  readonly viewEntry: number;
+  readonly #data: Buffer;
+  readonly #path: Path;
+  readonly #resolve: Resolve<FileData>;
+  readonly #fail: Fail | undefined;
+  #block = -1;
+
+  constructor(
+    path: Path,
+    data: Buffer,
+    viewEntry: number,
+    resolve: Resolve<FileData>,
+    fail: Fail | undefined,
+  ) {
+    this.#path = path;
+    this.#data = data;
+    this.view = data;
+    this.viewEntry = viewEntry;
+    this.#resolve = resolve;
+    this.#fail = fail;
+  }
+
+  bounce(kernel: Kernel): boolean {
+    if (this.#block !== -1) return true;
+    this.#block = kernel.pool.take(this.#data.length);
+    if (this.#block === -1) return false;
+    this.view = undefined;
+    putBlock(kernel, this.viewEntry, this.#block, this.#data.length);
+    return true;
+  }
+
+  done(kernel: Kernel, head: number): void {
+    const { pages, pool } = kernel;
+    const data = this.#data;
+    const probe = following(kernel, this.viewEntry);
+    const results = [head, this.viewEntry, probe].map((id) => pages.result(id));
+    const [fd, bytes, more] = results;
+    const at = probe * SLOT_SIZE + SLOT_RESULT;
+    const extra = more > 0 ? Buffer.from(kernel.desk.slots.subarray(at, at + more)) : undefined;
+    pages.free(head);
+    if (this.#block !== -1) {
+      if (bytes > 0) pool.bytes.copy(data, 0, this.#block, this.#block + bytes);
+      pool.give(this.#block);
+    }
+    if (results.some((result) => result < 0)) {
+      const error =
+        fd < 0
+          ? systemError(fd, 'open', pathText(this.#path))
+          : systemError(bytes < 0 ? bytes : more, 'read');
+      settleError(error, this.#resolve, this.#fail);
+    } else if (extra === undefined) {
+      rememberSize(this.#path, bytes);
+      this.#resolve(bytes === data.length ? data : data.subarray(0, bytes));
+    } else {
+      // It has grown.
+      const begun = Buffer.concat([data.subarray(0, bytes), extra]);
+      readRest(kernel, fd, begun, undefined).then(this.#resolve, (error: Error) =>
+        settleError(error, this.#resolve, this.#fail),
+      );
+    }
+  }
+}
+
+function readKnownFile(
+  kernel: Kernel,
+  path: Path,
+  flags: number,
+  size: number,
+  resolve: Resolve<FileData>,
+  fail?: Fail,
+): void {
+  const head = claimChain(kernel, 4);
+  if (head === -1)
+    return kernel.whenRoom(() => readKnownFile(kernel, path, flags, size, resolve, fail));
+  const { pages } = kernel;
+  fillOpen(kernel, head, path, flags, 0o666, FLAG.link);
+  const pread = number('pread64');
+  const first = following(kernel, head);
+  pages.call(first, pread, 4, FLAG.link | FLAG.headFd | FLAG.stream);
+  pages.setNumber(first, 1, 0); // its address is taken on the spot
+  pages.setInt(first, 2, size);
+  pages.setInt(first, 3, 0);
+  const probe = following(kernel, first);
+  pages.call(probe, pread, 4, FLAG.link | FLAG.headFd | FLAG.stream | FLAG.after);
+  pages.setSlot(probe, 1, SLOT_RESULT);
+  pages.setInt(probe, 2, PROBE);
+  pages.setInt(probe, 3, 0);
+  fillClose(kernel, following(kernel, probe), FLAG.atEof);
+  const data = Buffer.allocUnsafeSlow(size);
+  kernel.post(head, new ReadKnownFile(path, data, first, resolve, fail));
+}
+
+/* --- Any file ---------------------------------------------------------------------------------- */
+
 /** Resolves to a Buffer of its own memory, or to text. */
 export function readFile(
   kernel: Kernel,
@@ -192,6 +307,10 @@ export function readFile(
   resolve: Resolve<FileData>,
   fail?: Fail,
 ): void {
+  if (encoding === undefined && sizes.size > 0) {
+    const size = sizes.get(path as string);
+    if (size !== undefined) return readKnownFile(kernel, path, flags, size, resolve, fail);
+  }
   const again = () => readFile(kernel, path, flags, encoding, resolve, fail);
   const { pages, pool } = kernel;
   if (!pages.room(4)) return kernel.whenRoom(again);

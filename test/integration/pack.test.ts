@@ -32,6 +32,7 @@ before(() => {
   run('npm', ['install', '--ignore-scripts', '--offline', '--no-audit', `./${tarball}`]);
 });
 
+after(() => rmSync(join(root, 'prebuilds'), { recursive: true, force: true }));
 after(() => rmSync(project, { recursive: true, force: true }));
 
 test('nothing is installed but the package, and no script is needed', () => {

@@ -6,7 +6,7 @@
  *   tryNow(machine)                            an attempt as on the JS thread: WOULD_BLOCK or result
  *   runBlocking(machine)                       an attempt as on a crew thread
  */
-import { ENTRY_WORDS, FLAG, NUMBER_NOP, STATUS, WORD } from '../../abi/entry.ts';
+import { ENTRY_WORDS, FLAG, STATUS, WORD } from '../../abi/entry.ts';
 import { ERRNO } from '../../abi/errno.ts';
 import {
   O_ACCMODE,
@@ -17,11 +17,10 @@ import {
   O_TMPFILE,
   O_TRUNC,
 } from '../../abi/structs.ts';
-import { syscallName } from '../../abi/syscalls.ts';
 import { load, publish } from '../../memory/barrier.ts';
 import type { Desk } from '../../memory/desk.ts';
 import { resultOf } from './errno.ts';
-import type { Args, SimMachine } from './syscalls.ts';
+import { type Args, callName, type SimMachine } from './syscalls.ts';
 
 /** Not answered: never a value Linux returns. */
 export const WOULD_BLOCK = Number.NEGATIVE_INFINITY;
@@ -123,15 +122,13 @@ export class ChainRun {
   }
 }
 
-const nameOf = (number: number) => (number === NUMBER_NOP ? 'nop' : syscallName(number));
-
 /**
  * On a crew thread. An interrupted call is begun anew, an interrupted close is over: as libuv
  * does, and as a crew thread must whose signals are not the program's.
  */
 export function runBlocking(machine: SimMachine): Attempt {
   return ({ number }, args) => {
-    const name = nameOf(number);
+    const name = callName(number);
     while (machine.faults.interrupts(name)) if (name === 'close') return machine.call(number, args);
     return machine.call(number, args);
   };
@@ -143,7 +140,7 @@ const SPOT_BYTES_MAX = 256 * 1024;
 /** On the JS thread: what Linux can answer without blocking. */
 export function tryNow(machine: SimMachine): Attempt {
   return ({ number, flags }, args) => {
-    const name = nameOf(number);
+    const name = callName(number);
     if (!answersNow(machine, name, flags, args)) return WOULD_BLOCK;
     if (machine.faults.wouldBlock(name)) return WOULD_BLOCK;
     return machine.call(number, args);

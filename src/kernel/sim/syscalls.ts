@@ -8,7 +8,7 @@
  *
  * One table entry per call; what is missing answers ENOSYS, as an old Linux would.
  */
-import { NUMBER_NOP } from '../../abi/entry.ts';
+import { NUMBER_NOP, NUMBER_PACK } from '../../abi/entry.ts';
 import { ERRNO } from '../../abi/errno.ts';
 import {
   AT_EMPTY_PATH,
@@ -41,6 +41,7 @@ import type { Faults } from './faults.ts';
 import type { SimFileSystem } from './file-system.ts';
 import { type Directory, type File, type Inode, sizeOf } from './inode.ts';
 import { type OpenFile, OpenFiles } from './open-files.ts';
+import { HEAD_SIZE, packListing } from './pack.ts';
 
 /** Six arguments: integers sign-extended, addresses as they are. */
 export type Args = readonly number[];
@@ -52,6 +53,12 @@ const TYPE_OF: Readonly<Record<Inode['type'], number>> = {
   directory: DT_DIR,
   link: DT_LNK,
 };
+
+/** What a call is called in plans and logs of faults. */
+export function callName(number: number): string {
+  if (number === NUMBER_NOP) return 'nop';
+  return number === NUMBER_PACK ? 'pack' : syscallName(number);
+}
 
 export class SimMachine {
   readonly space = new AddressSpace();
@@ -68,13 +75,16 @@ export class SimMachine {
     for (const [name, handler] of Object.entries(this.#table()))
       this.#handlers.set(syscallNumber(name as SyscallName), handler.bind(this));
     this.#handlers.set(NUMBER_NOP, () => 0);
+    this.#handlers.set(NUMBER_PACK, ([address, , , length]) =>
+      packListing(this.space.bytes(address, length === 0 ? HEAD_SIZE : length), length),
+    );
   }
 
   call(number: number, args: Args): number {
     this.calls++;
     const handler = this.#handlers.get(number);
     if (handler === undefined) return -ERRNO.ENOSYS;
-    const name = number === NUMBER_NOP ? 'nop' : syscallName(number);
+    const name = callName(number);
     const injected = this.faults.errnoFor(name);
     if (injected === 0) return resultOf(() => handler(args));
     // Linux has taken the descriptor away before close(2) can fail.

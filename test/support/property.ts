@@ -1,0 +1,50 @@
+/**
+ * Properties that can be run again: seeds, number of runs, and how to replay a failure.
+ *
+ *   await holds('sim equals node:fs', 60, fc.asyncProperty(…));
+ *
+ * The seed is the commit, so that every commit tries something else and each failure is the same
+ * tomorrow. PROPERTY_RUNS multiplies the number of runs, PROPERTY_SEED and PROPERTY_PATH (both
+ * are in the message of a failure) replay one.
+ */
+import { execFileSync } from 'node:child_process';
+import fc from 'fast-check';
+
+function commitSeed(): number {
+  try {
+    const hash = execFileSync('git', ['rev-parse', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return Number.parseInt(hash.slice(0, 7), 16);
+  } catch {
+    return 1; // not a checkout: a published package
+  }
+}
+
+const { PROPERTY_RUNS, PROPERTY_SEED, PROPERTY_PATH } = process.env;
+
+/** Runs a property `runs` times; a failure says how to have it again. */
+export async function holds<T>(
+  name: string,
+  runs: number,
+  property: fc.IAsyncProperty<T>,
+  file: string,
+): Promise<void> {
+  const result = await fc.check(property, {
+    seed: PROPERTY_SEED ? Number(PROPERTY_SEED) : commitSeed(),
+    path: PROPERTY_PATH,
+    numRuns: runs * Number(PROPERTY_RUNS ?? 1),
+    endOnFailure: PROPERTY_PATH !== undefined,
+  });
+  if (!result.failed) return;
+  const { seed, counterexamplePath, counterexample, errorInstance, numRuns, numShrinks } = result;
+  const reason = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
+  throw new Error(
+    `${name}: failed after ${numRuns} runs and ${numShrinks} shrinks\n` +
+      `replay: PROPERTY_SEED=${seed} PROPERTY_PATH=${counterexamplePath} ` +
+      `node --import tsx --test --test-name-pattern '${name}' ${file}\n` +
+      `program: ${fc.stringify(counterexample)}\n${reason}`,
+    { cause: errorInstance },
+  );
+}
