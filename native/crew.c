@@ -532,7 +532,9 @@ static void serve(struct thread* t) {
     } else {
       t->busy_since = 0;
       uint64_t const now = now_ns();
-      if (!spin_until) spin_until = now + (uint64_t)crew.spin_us * 1000u;
+      /* Only the first core waits for more: the others are for when it cannot keep up. */
+      uint64_t const spin_us = t->slot == &crew.slots[0] ? (uint64_t)crew.spin_us : 0;
+      if (!spin_until) spin_until = now + spin_us * 1000u;
       if (now >= spin_until && retire(t)) {
         unlock();
         return;

@@ -40,7 +40,9 @@ function sanitizerMissing(sanitizer) {
     for (const step of [spawnSync(compiler, flags), spawnSync(program)]) {
       if (step.error) return step.error.message;
       if (step.status !== 0)
-        return `${step.stderr}`.trim().split('\n')[0] || `exit status ${step.status ?? step.signal}`;
+        return (
+          `${step.stderr}`.trim().split('\n')[0] || `exit status ${step.status ?? step.signal}`
+        );
     }
     return null;
   } finally {
@@ -144,7 +146,5 @@ if (process.platform === 'linux') {
 } else skipSuite('native', 'needs Linux');
 
 for (const skip of skips) console.log(`skipped: ${skip}`);
-console.log(
-  `native: ${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`,
-);
+console.log(`native: ${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed > 0 ? 1 : 0;

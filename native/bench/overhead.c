@@ -1,12 +1,12 @@
 /* The C limit of the benchmark `overhead` (FlexSC figures 9 and 10): what a call costs in C, in
  * batches of 1 to 512, by every way trapless has. TypeScript's figures are compared with these.
  *
- *   cc -O2 -std=c11 -pthread -I.. overhead.c ../ring.c ../crew.c ../spot.c ../execute.c -o overhead
+ *   cc -O2 -std=c11 -pthread overhead.c ../{ring,crew,spot,attempt,execute,pack}.c -o overhead
  *   ./overhead [--cpu N] [--quick]
  *
  * Prints one JSON line per case and batch: {"case", "batch", "ns", "min", "max"}: nanoseconds per
  * call, median, smallest and largest of the rounds. A case Linux refuses is one line with
- * "skipped". --cpu: the core that works for us in the cases named sqpoll_ and crew_ (default: the
+ * "skipped". On a busy machine "min" is the better estimate. --cpu: the core that works for us in the cases named sqpoll_ and crew_ (default: the
  * last one allowed); the program itself keeps off it. Without a second core those are skipped.
  *
  * The repository only; nothing of this is in the published package.

@@ -10,7 +10,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 
@@ -345,8 +345,11 @@ const tests = {
         const name = readFileSync(`/proc/self/task/${task}/comm`, 'utf8');
         if (!name.startsWith('trapless')) return sum;
         const status = readFileSync(`/proc/self/task/${task}/status`, 'utf8');
-        return sum + Number(/nonvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1]) +
-          Number(/\nvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1]);
+        return (
+          sum +
+          Number(/nonvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1]) +
+          Number(/\nvoluntary_ctxt_switches:\s+(\d+)/.exec(status)[1])
+        );
       }, 0);
     const before = switches();
     const cpu = process.cpuUsage();

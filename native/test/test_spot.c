@@ -252,6 +252,30 @@ TEST(tmpfs_is_answered) {
   end();
 }
 
+/* What is remembered of a descriptor is not relied upon where another file could block. */
+TEST(a_number_that_was_tmpfs) {
+  begin();
+  temp_file(temp_path("f"), buffer, sizeof buffer);
+  int const disk = open(temp_path("f"), O_RDONLY | O_CLOEXEC);
+  struct statfs fs;
+  fstatfs(disk, &fs);
+  if (fs.f_type == 0x01021994) SKIP("the temporary directory is tmpfs");
+  int const fd = (int)syscall(SYS_memfd_create, "test", 1u);
+  desk_fill(&p, 0, SYS_pread64, 0, ARG(fd), ARG(buffer), 100, 0);
+  CHECK_EQ(try_one(0), 1);
+  dup2(disk, fd);
+  fdatasync(disk);
+  posix_fadvise(disk, 0, 0, POSIX_FADV_DONTNEED);
+  spot.mind.careful = 1;
+  uint64_t const second = spot.mounts_checked;
+  atomic_store(&desk_entry(&p, 0)->status, TL_SUBMITTED);
+  int const answered = try_one(0);
+  if (spot.mounts_checked == second) CHECK_EQ(answered, 0);
+  close(disk);
+  close(fd);
+  end();
+}
+
 TEST(pipes_and_sockets) {
   begin();
   int fds[2];
@@ -343,6 +367,7 @@ int main(int argc, char** argv) {
   RUN(big_reads_pass_on);
   RUN(uncached_reads_pass_on);
   RUN(tmpfs_is_answered);
+  RUN(a_number_that_was_tmpfs);
   RUN(pipes_and_sockets);
   RUN(closes_only_what_was_read);
   RUN(order_of_the_batch);

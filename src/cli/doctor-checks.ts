@@ -42,14 +42,10 @@ export async function examine(inUse: Tier): Promise<Check[]> {
   if (process.platform !== 'linux' || 'bun' in process.versions) return found;
   found.push(addon());
   if (loadAddon().addon) {
-    const kernel = Kernel.register({ share: false });
-    try {
-      found.push(crew(kernel), ring(kernel), ...spot(kernel));
-    } finally {
-      kernel.close();
-    }
+    found.push(...calls());
   }
-  found.push(sandbox(), disabledBySysctl(), lockedMemory(), mounts(), cores());
+  const hasRing = found.some(({ what, status }) => what === 'io_uring' && status === 'ok');
+  found.push(sandbox(), disabledBySysctl(), lockedMemory(hasRing), mounts(), cores());
   if (inUse.name === 'passthrough' && found.every(({ status }) => status === 'ok'))
     found.push(check('kernel', 'fail', inUse.reason, inUse.advice));
   return found;
@@ -101,6 +97,21 @@ function addon(): Check {
 }
 
 /* --- Calls made to see who answers ---------------------------------------------------------- */
+
+function calls(): Check[] {
+  let kernel: Kernel;
+  try {
+    kernel = Kernel.register({ share: false });
+  } catch (error) {
+    const reason = (error as Error).message.replace(/^trapless: /, '');
+    return [check('syscall pages', 'fail', reason, 'npm run build, or npm install trapless again')];
+  }
+  try {
+    return [crew(kernel), ring(kernel), ...spot(kernel)];
+  } finally {
+    kernel.close();
+  }
+}
 
 /** Posts one call and waits for it; false when it did not come back in time. */
 function answered(kernel: Kernel, fill: (id: number) => void): boolean {
@@ -245,13 +256,13 @@ function disabledBySysctl(): Check {
 /** A ring of 256 entries with its queues; see the note on RLIMIT_MEMLOCK in io_uring(7). */
 const RING_BYTES = 64 * 1024;
 
-function lockedMemory(): Check {
+function lockedMemory(hasRing: boolean): Check {
   const limit = /^Max locked memory\s+(\S+)/m.exec(read('/proc/self/limits') ?? '')?.[1];
   const what = 'locked memory';
   if (limit === undefined) return check(what, 'ok', 'no limit is known');
   if (limit === 'unlimited') return check(what, 'ok', 'unlimited');
   const kib = `${Math.floor(Number(limit) / 1024)} KiB for all processes of this user`;
-  if (Number(limit) >= RING_BYTES) return check(what, 'ok', kib);
+  if (hasRing || Number(limit) >= RING_BYTES) return check(what, 'ok', kib);
   return check(
     what,
     'warn',

@@ -28,7 +28,7 @@ interface Entry {
 const COMMANDS: Readonly<Record<string, Entry>> = {
   run: {
     what: 'run a program with its file-system calls on syscall pages',
-    load: async () => ({ help: runHelp, run: async (argv) => (runProgram([...argv]), 0) }),
+    load: async () => ({ help: runHelp, run: runHere }),
   },
   doctor: {
     what: 'what this machine offers, what trapless uses of it, and what to do',
@@ -63,6 +63,11 @@ First steps
 trapless --version tells which one this is. Documentation: README.md, docs/LIMITS.md (when not to
 use it).
 `;
+
+async function runHere(argv: readonly string[]): Promise<number> {
+  runProgram(argv);
+  return 0;
+}
 
 /** Exit status for a mistake on the command line. */
 const MISTAKE = 2;

@@ -148,6 +148,7 @@ export class Kernel {
   drain(): number {
     for (let round = 0; this.#step(); round++) {
       this.#deliver();
+      if (this.#closed) return 0;
       // Immediates and timers come before the next completion, as in Node; a lone chain of
       // awaits may go on for a while.
       if (this.#scheduler.posted.length === 0) continue;
@@ -167,6 +168,7 @@ export class Kernel {
 
   /** The end of a drain: what is left, and whether the loop must stay alive. */
   #rest(): number {
+    if (this.#closed) return 0;
     const left = this.#scheduler.posted.length > 0 || this.#scheduler.finished.length > 0 ? 1 : 0;
     this.#control[CONTROL.wantDrain] = left;
     if (this.#operations === 0 && this.#alive) {
@@ -182,7 +184,7 @@ export class Kernel {
   #deliver(): void {
     const { finished } = this.#scheduler;
     this.#forgetDelivered();
-    while (this.#delivered < finished.length) {
+    while (this.#delivered < finished.length && !this.#closed) {
       const id = finished.at(this.#delivered++);
       const completion = this.#completions[id];
       this.#completions[id] = null;

@@ -1,6 +1,6 @@
 /**
- * Which arguments the accelerated functions take themselves. Anything else (a wrong type, a rare
- * form, an option they do not implement) is undefined here, and the call goes to Node's own
+ * Which arguments the accelerated functions take themselves; options are in accept-options.ts.
+ * Anything else (a wrong type, a rare form) is undefined here, and the call goes to Node's own
  * function with the same arguments: validation, messages and order of checks are Node's.
  */
 import { fileURLToPath, URL } from 'node:url';
@@ -15,18 +15,22 @@ import {
   O_WRONLY,
 } from '../abi/structs.ts';
 import { type Path, pathFits } from '../ops/call.ts';
+import { SLOT_PATH_MAX } from '../page/pages.ts';
 
-export function acceptPath(value: unknown): Path | undefined {
+/** A path that fits a slot, with `room` bytes to spare. */
+export function acceptPath(value: unknown, room = 0): Path | undefined {
+  const most = SLOT_PATH_MAX - room;
   if (typeof value === 'string')
-    return pathFits(value) && !value.includes('\0') ? value : undefined;
-  if (value instanceof Uint8Array) return pathFits(value) && !value.includes(0) ? value : undefined;
-  if (value instanceof URL && value.protocol === 'file:') return urlPath(value);
+    return pathFits(value, most) && !value.includes('\0') ? value : undefined;
+  if (value instanceof Uint8Array)
+    return pathFits(value, most) && !value.includes(0) ? value : undefined;
+  if (value instanceof URL && value.protocol === 'file:') return urlPath(value, room);
   return undefined;
 }
 
-function urlPath(url: URL): Path | undefined {
+function urlPath(url: URL, room: number): Path | undefined {
   try {
-    return acceptPath(fileURLToPath(url));
+    return acceptPath(fileURLToPath(url), room);
   } catch {
     return undefined;
   }
@@ -99,61 +103,4 @@ export function acceptTime(value: unknown): number | undefined {
 export function bytesOf(view: ArrayBufferView, offset: number, length: number): Uint8Array {
   if (view instanceof Uint8Array && offset === 0 && length === view.byteLength) return view;
   return new Uint8Array(view.buffer, view.byteOffset + offset, length);
-}
-
-/** Options of the readers and writers of whole files, by plain property access: they may be
- *  frozen, a Proxy or inherited. */
-export interface FileOptions {
-  readonly encoding: BufferEncoding | undefined;
-  readonly flags: number;
-  readonly mode: number;
-}
-
-interface MaybeFileOptions {
-  readonly encoding?: unknown;
-  readonly flag?: unknown;
-  readonly mode?: unknown;
-  readonly signal?: unknown;
-  readonly flush?: unknown;
-}
-
-/** undefined: unknown encoding. null: none asked for. */
-function acceptEncoding(value: unknown): BufferEncoding | null | undefined {
-  if (value === undefined || value === null) return null;
-  return typeof value === 'string' && Buffer.isEncoding(value) ? value : undefined;
-}
-
-const PLAIN_READ: FileOptions = { encoding: undefined, flags: O_RDONLY, mode: 0o666 };
-
-export function acceptFileOptions(value: unknown, flag: string): FileOptions | undefined {
-  if (value === undefined && flag === 'r') return PLAIN_READ;
-  const isObject = typeof value === 'object' && value !== null;
-  if (!isObject && typeof value === 'function') return undefined;
-  const given = (isObject ? value : { encoding: value }) as MaybeFileOptions;
-  const { signal, flush } = given;
-  if (signal !== undefined && signal !== null) return undefined; // Node checks it between steps
-  if (flush !== undefined && flush !== null && flush !== false) return undefined;
-  const encoding = acceptEncoding(given.encoding);
-  const flags = acceptFlags(given.flag || flag);
-  const mode = acceptMode(given.mode, 0o666);
-  if (encoding === undefined || flags === undefined || mode === undefined) return undefined;
-  return { encoding: encoding ?? undefined, flags, mode };
-}
-
-/** What names are returned as: 'buffer', UTF-8 text, or something rare (undefined). */
-export function acceptNameEncoding(options: unknown): 'utf8' | 'buffer' | undefined {
-  const encoding =
-    typeof options === 'object' && options !== null
-      ? (options as { encoding?: unknown }).encoding
-      : options;
-  if (encoding === undefined || encoding === null) return 'utf8';
-  if (encoding === 'utf8' || encoding === 'utf-8') return 'utf8';
-  return encoding === 'buffer' ? 'buffer' : undefined;
-}
-
-/** The `bigint` option of the stat family; undefined: let Node see to it. */
-export function acceptBigInt(options: unknown): boolean | undefined {
-  if (options === undefined) return false;
-  if (typeof options !== 'object' || options === null) return undefined;
-  return (options as { bigint?: unknown }).bigint === true;
 }

@@ -18,7 +18,6 @@
  * process.setuid(). A call that goes on blocking (a FIFO without a writer) does not hold it up.
  */
 import type { Kernel } from '../kernel/kernel.ts';
-import { loadAddon } from '../native/addon.ts';
 import { disguise } from './disguise.ts';
 import { shared } from './shared.ts';
 
@@ -47,9 +46,9 @@ export function wrapCredentials(): void {
 
 function wrap(original: Change): Change {
   function changed(this: unknown, ...args: unknown[]): unknown {
-    // Load what the first call will need: the new user may not be allowed to read it.
-    loadAddon();
-    const { guarded } = shared();
+    const { guarded, prepare } = shared();
+    // What the first call will load, the new user may not be allowed to read.
+    prepare();
     for (const kernel of guarded) kernel.settle();
     const result = Reflect.apply(original, this, args);
     for (const kernel of guarded) if (kernel.ring?.sqpoll) kernel.renewRing();

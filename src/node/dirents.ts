@@ -13,14 +13,11 @@ import {
   DT_REG,
   DT_SOCK,
   DT_UNKNOWN,
-  S_IFMT,
 } from '../abi/structs.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { Fail, Path, Resolve } from '../ops/call.ts';
-import { settleError } from '../ops/call.ts';
+import { type Fail, NotOurs, type Path, pathFits, type Resolve } from '../ops/call.ts';
 import type { Listing } from '../ops/readdir.ts';
-import { stat } from '../ops/stat.ts';
-import { statsOf } from './file-stats.ts';
+import { decodeType, stat } from '../ops/stat.ts';
 
 /** In fs.constants of every Node, but not in its types. */
 const constants = fs.constants as unknown as Record<string, number>;
@@ -34,6 +31,10 @@ UV_TYPE[DT_SOCK] = constants.UV_DIRENT_SOCKET;
 UV_TYPE[DT_CHR] = constants.UV_DIRENT_CHAR;
 UV_TYPE[DT_BLK] = constants.UV_DIRENT_BLOCK;
 
+export function uvType(dtType: number): number {
+  return UV_TYPE[dtType & 15];
+}
+
 type DirentConstructor = new (
   name: string | Buffer,
   type: number,
@@ -46,17 +47,21 @@ export function dirent(name: string | Buffer, dtType: number, path: Path): fs.Di
 }
 
 function within(path: Path, name: string | Buffer): Path {
-  if (typeof path === 'string' && typeof name === 'string') return join(path, name);
-  return Buffer.concat([Buffer.from(path), Buffer.from('/'), Buffer.from(name)]);
+  const inner =
+    typeof path === 'string' && typeof name === 'string'
+      ? join(path, name)
+      : Buffer.concat([Buffer.from(path as string), Buffer.from('/'), Buffer.from(name as string)]);
+  if (!pathFits(inner)) throw new NotOurs(String(inner));
+  return inner;
 }
 
 async function learnTypes(kernel: Kernel, path: Path, listing: Listing): Promise<void> {
   for (let i = 0; i < listing.names.length; i++) {
     if (listing.types[i] !== DT_UNKNOWN) continue;
-    const stats = await new Promise<fs.Stats>((resolve) =>
-      stat(kernel, within(path, listing.names[i]), true, statsOf, resolve),
+    const inner = within(path, listing.names[i]);
+    listing.types[i] = await new Promise<number>((resolve) =>
+      stat(kernel, inner, true, decodeType, resolve),
     );
-    listing.types[i] = (stats.mode & S_IFMT) >> 12; // DT_ values are these bits
   }
 }
 
@@ -65,15 +70,9 @@ export function direntsOf(
   path: Path,
   listing: Listing,
   resolve: Resolve<fs.Dirent[]>,
-  fail: Fail | undefined,
+  failed: Fail,
 ): void {
   const make = () => listing.names.map((name, i) => dirent(name, listing.types[i], path));
-  if (!listing.types.includes(DT_UNKNOWN)) {
-    resolve(make());
-    return;
-  }
-  learnTypes(kernel, path, listing).then(
-    () => resolve(make()),
-    (error: Error) => settleError(error, resolve, fail),
-  );
+  if (!listing.types.includes(DT_UNKNOWN)) resolve(make());
+  else learnTypes(kernel, path, listing).then(() => resolve(make()), failed);
 }

@@ -15,29 +15,63 @@ import { shared } from './shared.ts';
 
 /** What the runtime accelerates: of node:fs, in callback form, … */
 export const CALLBACK_NAMES =
-  'access appendFile chmod chown close fchmod fchown fdatasync fstat fsync ftruncate futimes ' +
-  'lchown link lstat lutimes mkdir mkdtemp open read readFile readdir readlink readv rename ' +
-  'rmdir stat statfs symlink truncate unlink utimes write writeFile writev';
+  'access appendFile chmod chown close copyFile exists fchmod fchown fdatasync fstat fsync ' +
+  'ftruncate futimes lchown link lstat lutimes mkdir mkdtemp open opendir read readFile readdir ' +
+  'readlink readv rename rm rmdir stat statfs symlink truncate unlink utimes write writeFile writev';
 /** … and of fs.promises. FileHandle's methods are seen to when the first one is opened. */
 export const PROMISE_NAMES =
-  'access appendFile chmod chown lchown link lstat lutimes mkdir mkdtemp open readFile readdir ' +
-  'readlink rename rmdir stat statfs symlink truncate unlink utimes writeFile';
+  'access appendFile chmod chown copyFile lchown link lstat lutimes mkdir mkdtemp open opendir ' +
+  'readFile readdir readlink rename rm rmdir stat statfs symlink truncate unlink utimes writeFile';
 
 type Functions = Record<string, AnyFunction>;
 
 export function installDoors(): void {
+  const fs = builtin('node:fs');
   const { originals } = shared();
-  const nodeFs = builtin('node:fs');
-  put(nodeFs as unknown as Functions, CALLBACK_NAMES, originals.fs, () => runtime().fs());
-  put(
-    nodeFs.promises as unknown as Functions,
-    PROMISE_NAMES,
-    originals.promises,
-    () => runtime().fs().promises,
-  );
+  const callbacks = () => runtime().fs() as unknown as Functions;
+  const promises = () => runtime().fs().promises as unknown as Functions;
+  put(fs as unknown as Functions, CALLBACK_NAMES, originals.fs, callbacks);
+  put(fs.promises as unknown as Functions, PROMISE_NAMES, originals.promises, promises);
   syncBuiltinESMExports();
+  shared().prepare = prepare;
   // Node's own tests replace its internals before the first call: be there before them.
   if (process.execArgv.includes('--expose-internals')) runtime().fs();
+}
+
+function put(
+  target: Functions,
+  names: string,
+  originals: Functions,
+  inside: () => Functions,
+): void {
+  for (const name of names.split(' ')) {
+    const original = target[name];
+    if (typeof original !== 'function') continue;
+    originals[name] = original;
+    target[name] = door(original, () => inside()[name]);
+  }
+}
+
+function door(original: AnyFunction, open: () => AnyFunction): AnyFunction {
+  let inside: AnyFunction | undefined;
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    if (inside === undefined) {
+      if (ofNode(args[0])) return original.apply(this, args);
+      inside = openOr(open, original);
+    }
+    return inside.apply(this, args);
+  }, original);
+}
+
+/** Without a runtime to be read (another user, another root) there is still Node. */
+function openOr(open: () => AnyFunction, original: AnyFunction): AnyFunction {
+  try {
+    return open();
+  } catch (error) {
+    const reason = `the runtime cannot be loaded: ${(error as Error).message.split('\n')[0]}`;
+    shared().tier ??= () => ({ name: 'passthrough', reason });
+    return original;
+  }
 }
 
 /** Node 20 reads ES modules by `fs.promises.readFile(url)`: loading one is no use of trapless. */
@@ -47,23 +81,11 @@ function ofNode(path: unknown): boolean {
   return caller?.includes('node:internal/modules/') === true;
 }
 
-function put(target: Functions, names: string, originals: Functions, inside: () => unknown): void {
-  for (const name of names.split(' ')) {
-    const original = target[name];
-    if (typeof original !== 'function') continue;
-    originals[name] = original;
-    target[name] = door(original, () => (inside() as Functions)[name]);
+/** The next call may come when the files of trapless cannot be read any more (credentials.ts). */
+function prepare(): void {
+  try {
+    runtime().loadAddon();
+  } catch {
+    // Nor can they now: the doors pass through.
   }
-}
-
-function door(original: AnyFunction, open: () => AnyFunction): AnyFunction {
-  let inside: AnyFunction | undefined;
-  return disguise(function (this: unknown) {
-    if (inside === undefined) {
-      if (ofNode(arguments[0])) return original.apply(this, arguments as unknown as unknown[]);
-      inside = open();
-    }
-    // biome-ignore lint/complexity/noArguments: the count matters to Node, and copies cost
-    return inside.apply(this, arguments as unknown as unknown[]);
-  }, original);
 }

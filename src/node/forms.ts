@@ -3,10 +3,9 @@
  * to Node's own function what it does not take.
  */
 import { AsyncResource } from 'node:async_hooks';
-import type { Fail, Resolve } from '../ops/call.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { threadKernel } from './environment-kernel.ts';
-import type { Start } from './starts.ts';
+import type { Start } from './starts/start.ts';
 
 export { type AnyFunction, disguise };
 export type Callback = (...args: unknown[]) => void;
@@ -57,9 +56,4 @@ export function promiseForm(original: AnyFunction, start: Start, most: number): 
     });
     return started ? promise : original.apply(this, args);
   }, original);
-}
-
-/** Starts an operation for whoever wants a promise of it. */
-export function promised<T>(start: (resolve: Resolve<T>, fail?: Fail) => void): Promise<T> {
-  return new Promise((resolve) => start(resolve));
 }

@@ -9,81 +9,28 @@
  * `options.fs`), which are ours.
  */
 import nodeFs from 'node:fs';
+import { promisify } from 'node:util';
 import { threadKernel } from './environment-kernel.ts';
 import {
-  canMakeHandles,
-  handlesAreOriginal,
-  installHandleMethods,
-  learn,
-  makeHandle,
-} from './file-handle.ts';
-import { type AnyFunction, callbackForm, disguise, promiseForm } from './forms.ts';
-import { shared } from './shared.ts';
-import * as starts from './starts.ts';
+  type AnyFunction,
+  type Callback,
+  callbackForm,
+  disguise,
+  promiseForm,
+  Request,
+} from './forms.ts';
+import { FUNCTIONS } from './functions.ts';
+import { canMakeHandles, handlesAreOriginal, learn, makeHandle } from './handle-class.ts';
+import { accelerateHandles } from './handle-methods.ts';
+import { plain, plainPromise } from './plain.ts';
+import { rememberReaddir } from './replaced.ts';
+import { close } from './starts/descriptors.ts';
+import { open } from './starts/files.ts';
+import type { Start } from './starts/start.ts';
+import { access } from './starts/stats.ts';
 import { readForm, readvForm, writeForm, writevForm } from './transfers.ts';
 
 type Functions = Record<string, AnyFunction>;
-
-/** Callback functions: the start, and how many arguments may stand before the callback. */
-const CALLBACKS: Readonly<Record<string, [start: starts.Start, most: number]>> = {
-  access: [starts.access, 2],
-  appendFile: [starts.appendFile, 3],
-  chmod: [starts.chmod, 2],
-  chown: [starts.chown, 3],
-  close: [starts.close, 1],
-  fchmod: [starts.fchmod, 2],
-  fchown: [starts.fchown, 3],
-  fdatasync: [starts.fdatasync, 1],
-  fstat: [starts.fstat, 2],
-  fsync: [starts.fsync, 1],
-  ftruncate: [starts.ftruncate, 2],
-  futimes: [starts.futimes, 3],
-  lchown: [starts.lchown, 3],
-  link: [starts.link, 2],
-  lstat: [starts.lstat, 2],
-  lutimes: [starts.lutimes, 3],
-  mkdir: [starts.mkdir, 2],
-  mkdtemp: [starts.mkdtemp, 2],
-  open: [starts.open, 3],
-  readFile: [starts.readFile, 2],
-  readdir: [starts.readdir, 2],
-  readlink: [starts.readlink, 2],
-  rename: [starts.rename, 2],
-  rmdir: [starts.rmdir, 2],
-  stat: [starts.stat, 2],
-  statfs: [starts.statfs, 2],
-  symlink: [starts.symlink, 3],
-  truncate: [starts.truncate, 2],
-  unlink: [starts.unlink, 1],
-  utimes: [starts.utimes, 3],
-  writeFile: [starts.writeFile, 3],
-};
-
-/** Promise functions that have the same name and arguments, without the callback. */
-const PROMISES = [
-  'access',
-  'appendFile',
-  'chmod',
-  'chown',
-  'lchown',
-  'link',
-  'lstat',
-  'lutimes',
-  'mkdir',
-  'mkdtemp',
-  'readFile',
-  'readdir',
-  'readlink',
-  'rename',
-  'rmdir',
-  'stat',
-  'statfs',
-  'symlink',
-  'truncate',
-  'unlink',
-  'utimes',
-  'writeFile',
-] as const;
 
 /** Those that Node does through a FileHandle, visibly (see handlesAreOriginal). */
 const THROUGH_HANDLE: ReadonlySet<string> = new Set([
@@ -93,53 +40,79 @@ const THROUGH_HANDLE: ReadonlySet<string> = new Set([
   'writeFile',
 ]);
 
-/** Node's functions as they were before there were doors in their place. */
-const { originals } = shared();
-const original = { ...nodeFs, ...originals.fs } as unknown as Functions;
-const originalPromises = { ...nodeFs.promises, ...originals.promises } as unknown as Functions;
-
-function unlessReplaced(start: starts.Start): starts.Start {
+function unlessReplaced(start: Start): Start {
   return (kernel, args, resolve, fail) =>
     handlesAreOriginal() && start(kernel, args, resolve, fail);
 }
 
 /** fsp.open: a FileHandle of Node's around a descriptor of ours. */
-function openForm(open: AnyFunction): AnyFunction {
+function openForm(original: AnyFunction): AnyFunction {
   return disguise(async function (this: unknown, ...args: unknown[]) {
     const kernel = args.length <= 3 && canMakeHandles() ? threadKernel() : null;
     if (kernel !== null) {
       let started = false;
       const opened = new Promise<number>((resolve) => {
-        started = starts.open(kernel, args, resolve);
+        started = open(kernel, args, resolve);
       });
       if (started) return makeHandle(await opened);
     }
-    const handle = await open.apply(this, args);
+    const handle = await original.apply(this, args);
     learn(handle);
     return handle;
-  }, open);
+  }, original);
+}
+
+/** fs.close(fd): the callback may be left out; then a failure is thrown. */
+function closeForm(original: AnyFunction): AnyFunction {
+  const form = callbackForm(original, close, 1);
+  const orThrow: Callback = (error) => {
+    if (error) throw error;
+  };
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    if (args[1] === undefined && args.length > 0) return form.call(this, args[0], orThrow);
+    return form.apply(this, args);
+  }, original);
+}
+
+/** fs.exists(path, callback): calls back with nothing but a boolean. */
+function existsForm(original: AnyFunction): AnyFunction {
+  const exists = function (this: unknown, ...args: unknown[]): void {
+    const [path, callback] = args;
+    const kernel = args.length === 2 && typeof callback === 'function' ? threadKernel() : null;
+    if (kernel === null) return original.apply(this, args);
+    const request = new Request((error) => (callback as Callback)(!error));
+    if (!access(kernel, [path], request.succeed, request.fail)) original.apply(this, args);
+  };
+  // The promisified one must be ours too.
+  const properties = Object.getOwnPropertyDescriptors(original);
+  const promisified = (properties as Record<symbol, PropertyDescriptor>)[promisify.custom];
+  const ours = (path: unknown) => new Promise((resolve) => exists(path, resolve));
+  const value = disguise(ours, promisified.value);
+  Object.defineProperties(exists, { ...properties, [promisify.custom]: { ...promisified, value } });
+  return exists;
 }
 
 function accelerated(): Functions {
   const functions: Functions = {};
-  for (const [name, [start, most]] of Object.entries(CALLBACKS))
-    if (original[name]) functions[name] = callbackForm(original[name], start, most);
-  functions.read = readForm(original.read);
-  functions.write = writeForm(original.write);
-  functions.readv = readvForm(original.readv);
-  functions.writev = writevForm(original.writev);
+  for (const [name, { start, most }] of Object.entries(FUNCTIONS))
+    if (plain(name)) functions[name] = callbackForm(plain(name), start, most);
+  functions.close = closeForm(plain('close'));
+  functions.exists = existsForm(plain('exists'));
+  functions.read = readForm(plain('read'));
+  functions.write = writeForm(plain('write'));
+  functions.readv = readvForm(plain('readv'));
+  functions.writev = writevForm(plain('writev'));
   return functions;
 }
 
 function acceleratedPromises(): Functions {
   const functions: Functions = {};
-  for (const name of PROMISES) {
-    const [start, most] = CALLBACKS[name];
-    if (!originalPromises[name]) continue;
+  for (const [name, { start, most, forms }] of Object.entries(FUNCTIONS)) {
+    if (forms !== 'both' || !plainPromise(name)) continue;
     const begin = THROUGH_HANDLE.has(name) ? unlessReplaced(start) : start;
-    functions[name] = promiseForm(originalPromises[name], begin, most);
+    functions[name] = promiseForm(plainPromise(name), begin, most);
   }
-  functions.open = openForm(originalPromises.open);
+  functions.open = openForm(plainPromise('open'));
   return functions;
 }
 
@@ -147,11 +120,23 @@ function acceleratedPromises(): Functions {
 function streamForm(create: AnyFunction, ours: Functions): AnyFunction {
   return disguise((path: unknown, options?: unknown) => {
     const given = typeof options === 'string' ? { encoding: options } : options;
-    const { fd } = (given ?? {}) as { fd?: unknown };
+    const { fd, fs } = (given ?? {}) as { fd?: unknown; fs?: unknown };
     // With a FileHandle, Node's streams use its methods and refuse options.fs.
-    if (typeof fd === 'object' && fd !== null) return create(path, options);
-    return create(path, { fs: ours, ...(given as object | undefined) });
+    if ((typeof fd === 'object' && fd !== null) || fs) return create(path, options);
+    if (given !== undefined && given !== null && typeof given !== 'object')
+      return create(path, options);
+    // Options may be frozen, or inherited themselves.
+    const fsProperty = { value: ours, enumerable: true, writable: true, configurable: true };
+    return create(path, Object.create(given ?? null, { fs: fsProperty }));
   }, create);
+}
+
+/** A copy of a module's properties, those that are computed included, with some of ours instead. */
+function withOurs(module: object, ours: Functions): Functions {
+  const properties = Object.getOwnPropertyDescriptors(module) as Record<string, PropertyDescriptor>;
+  for (const [name, value] of Object.entries(ours))
+    properties[name] = { value, writable: true, enumerable: true, configurable: true };
+  return Object.defineProperties({}, properties) as Functions;
 }
 
 let ours: typeof nodeFs | undefined;
@@ -159,17 +144,17 @@ let ours: typeof nodeFs | undefined;
 /** node:fs with its asynchronous functions on syscall pages. Made at the first call. */
 export function traplessFs(): typeof nodeFs {
   if (ours !== undefined) return ours;
-  starts.rememberReaddir();
-  const functions: Functions = { ...original, ...accelerated() };
-  functions.createReadStream = streamForm(original.createReadStream, functions);
-  functions.createWriteStream = streamForm(original.createWriteStream, functions);
-  const promises = { ...originalPromises, ...acceleratedPromises() };
+  rememberReaddir();
+  const functions = withOurs(nodeFs, accelerated());
+  functions.createReadStream = streamForm(plain('createReadStream'), functions);
+  functions.createWriteStream = streamForm(plain('createWriteStream'), functions);
+  const promises = withOurs(nodeFs.promises, acceleratedPromises());
   Object.defineProperty(functions, 'promises', {
     configurable: true,
     enumerable: true,
     get: () => promises,
   });
-  installHandleMethods();
+  accelerateHandles();
   ours = functions as unknown as typeof nodeFs;
   return ours;
 }

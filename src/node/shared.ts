@@ -22,6 +22,8 @@ export interface Shared {
   /** Told of every change of credentials (credentials.ts). */
   readonly guarded: Set<Kernel>;
   credentialsWrapped: boolean;
+  /** Loads what a call needs, while it can be read. */
+  prepare: () => void;
   /** The thread's kernel (environment-kernel.ts), once it is registered, and its tier. */
   kernel: Kernel | null;
   tier: (() => Tier) | null;
@@ -37,6 +39,7 @@ export function shared(): Shared {
       originals: { fs: {}, promises: {} },
       guarded: new Set(),
       credentialsWrapped: false,
+      prepare: () => {},
       kernel: null,
       tier: null,
     };

@@ -40,6 +40,12 @@ export function settleError<T>(error: Error, resolve: Resolve<T>, fail: Fail | u
   else fail(error);
 }
 
+/**
+ * Found out too late for refusing the call (a path below the given one is too long for a slot, a
+ * file too large): Node's own function must do it after all.
+ */
+export class NotOurs extends Error {}
+
 export function pathText(path: Path): string {
   return typeof path === 'string' ? path : Buffer.from(path).toString();
 }

@@ -31,6 +31,18 @@ export function close(kernel: Kernel, fd: number, resolve: Resolve<undefined>, f
   one(kernel, 'close', 'close', fd, 0, 0, resolve, fail);
 }
 
+/** Closes what the program never got to see: nobody could do anything about a failure. */
+export function closeQuietly(kernel: Kernel, fd: number): Promise<void> {
+  return new Promise((resolve) =>
+    close(
+      kernel,
+      fd,
+      () => resolve(),
+      () => resolve(),
+    ),
+  );
+}
+
 export function fsync(kernel: Kernel, fd: number, resolve: Resolve<undefined>, fail?: Fail): void {
   one(kernel, 'fsync', 'fsync', fd, 0, 0, resolve, fail);
 }

@@ -23,16 +23,22 @@ export function systemError(
   let message = `${code}: ${errnoMessage(errno)}, ${syscall}`;
   if (path !== undefined) message += ` '${path}'`;
   if (dest !== undefined) message += ` -> '${dest}'`;
-  // As from libuv: no frames (whoever waits adds its own, see rejection below).
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 0;
-  const error = new Error(message) as SystemError;
-  Error.stackTraceLimit = limit;
+  const error = withoutFrames(message) as SystemError;
   error.errno = errno;
   error.code = code;
   error.syscall = syscall;
   if (path !== undefined) error.path = path;
   if (dest !== undefined) error.dest = dest;
+  return error;
+}
+
+/** As from libuv: no frames (whoever waits adds its own, see rejection below). */
+function withoutFrames(message: string): Error {
+  const limit = Error.stackTraceLimit;
+  // Not under --frozen-intrinsics: there the frames stay.
+  if (!Reflect.set(Error, 'stackTraceLimit', 0)) return new Error(message);
+  const error = new Error(message);
+  Error.stackTraceLimit = limit;
   return error;
 }
 

@@ -1,8 +1,7 @@
 /**
  * mkdir -p: goes up until a directory can be made, then down again. Resolves to the first
- * directory made, absolute as Node has it, or undefined when all were there.
+ * directory made, as much of the path as it is written, or undefined when all were there.
  */
-import { resolve as absolute, dirname } from 'node:path';
 import { SLOT_SIZE } from '../abi/entry.ts';
 import { ERRNO } from '../abi/errno.ts';
 import { S_IFDIR, S_IFMT, STATX } from '../abi/structs.ts';
@@ -26,19 +25,27 @@ function make(kernel: Kernel, path: string, mode: number): Promise<number> {
   );
 }
 
-function isDirectory(kernel: Kernel, path: string): Promise<boolean> {
+/** The type bits of what is at `path`, or the negative errno. */
+function typeOf(kernel: Kernel, path: string): Promise<number> {
   return new Promise((resolve) =>
     stat(
       kernel,
       path,
       false,
-      (k, id) =>
-        (k.desk.slots.readUInt16LE(id * SLOT_SIZE + SLOT_RESULT + STATX.mode) & S_IFMT) === S_IFDIR,
+      (k, id) => k.desk.slots.readUInt16LE(id * SLOT_SIZE + SLOT_RESULT + STATX.mode) & S_IFMT,
       resolve,
-      () => resolve(false),
+      (error) => resolve((error as NodeJS.ErrnoException).errno ?? -ERRNO.EIO),
     ),
   );
 }
+
+/** Failures that say it all; after any other, Node looks at what is there. */
+const FINAL: ReadonlySet<number> = new Set([
+  -ERRNO.EACCES,
+  -ERRNO.ENOSPC,
+  -ERRNO.ENOTDIR,
+  -ERRNO.EPERM,
+]);
 
 async function makeAll(kernel: Kernel, path: string, mode: number): Promise<string | undefined> {
   const wanted = [path];
@@ -47,23 +54,37 @@ async function makeAll(kernel: Kernel, path: string, mode: number): Promise<stri
   let first: string | undefined;
   while (wanted.length > 0) {
     const next = wanted[wanted.length - 1];
+    // Not path.dirname: this, slashes and all, is what Node reports as made.
+    const parent = next.slice(0, Math.max(0, next.lastIndexOf('/')));
     const errno = await make(kernel, next, mode);
     if (errno === 0) {
       first ??= next;
-      there.add(next);
-      wanted.pop();
-    } else if (errno === -ERRNO.ENOENT && dirname(next) !== next && !there.has(dirname(next))) {
-      wanted.push(dirname(next));
-    } else if (errno === -ERRNO.EEXIST && (await isDirectory(kernel, next))) {
-      there.add(next);
-      wanted.pop();
+    } else if (errno === -ERRNO.ENOENT && parent !== '' && !there.has(parent)) {
+      wanted.push(parent);
+      continue;
     } else {
-      // In the middle of the path, what exists and is no directory is reported as such.
-      const inMiddle = errno === -ERRNO.EEXIST && wanted.length > 1;
-      throw systemError(inMiddle ? -ERRNO.ENOTDIR : errno, 'mkdir', path);
+      const failed = errno === -ERRNO.ENOENT || FINAL.has(errno);
+      const reason = failed ? errno : await obstacle(kernel, next, errno, wanted.length > 1);
+      if (reason !== 0) throw systemError(reason, 'mkdir', next);
     }
+    there.add(next);
+    wanted.pop();
   }
-  return first === undefined ? undefined : absolute(first);
+  return first;
+}
+
+/** mkdir failed with `errno`: 0 if there is a directory all the same, else what Node reports. */
+async function obstacle(
+  kernel: Kernel,
+  path: string,
+  errno: number,
+  inMiddle: boolean,
+): Promise<number> {
+  const type = await typeOf(kernel, path);
+  if (type === S_IFDIR) return 0;
+  // In the middle of the path, what exists and is no directory is reported as such.
+  if (errno === -ERRNO.EEXIST && inMiddle) return -ERRNO.ENOTDIR;
+  return type < 0 ? type : -ERRNO.EEXIST;
 }
 
 export function mkdirRecursive(

@@ -4,7 +4,16 @@
 
 import { ERRNO } from '../abi/errno.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import { Call, type Fail, number, type Path, putCwd, putPath, type Resolve } from './call.ts';
+import {
+  Call,
+  type Fail,
+  number,
+  type Path,
+  pathText,
+  putCwd,
+  putPath,
+  type Resolve,
+} from './call.ts';
 import { systemError } from './error.ts';
 import { mkdir } from './paths.ts';
 
@@ -54,15 +63,22 @@ function sixLetters(): string {
   return letters;
 }
 
+/** `prefix` and six letters, as what `prefix` is: text or bytes. */
+function temporaryName(prefix: Path): Path {
+  const letters = sixLetters();
+  if (typeof prefix === 'string') return prefix + letters;
+  return Buffer.concat([prefix, Buffer.from(letters)]);
+}
+
 /** Makes a directory of mode 0700 whose name is `prefix` and six letters; resolves to the name. */
 export function mkdtemp(
   kernel: Kernel,
-  prefix: string,
-  resolve: Resolve<string>,
+  prefix: Path,
+  resolve: Resolve<Path>,
   fail: Fail,
   attempts = ATTEMPTS,
 ): void {
-  const path = prefix + sixLetters();
+  const path = temporaryName(prefix);
   mkdir(
     kernel,
     path,
@@ -72,7 +88,7 @@ export function mkdtemp(
       const { errno } = error as NodeJS.ErrnoException;
       if (errno === -ERRNO.EEXIST && attempts > 1)
         return mkdtemp(kernel, prefix, resolve, fail, attempts - 1);
-      fail(systemError(errno ?? -ERRNO.EIO, 'mkdtemp', `${prefix}XXXXXX`));
+      fail(systemError(errno ?? -ERRNO.EIO, 'mkdtemp', `${pathText(prefix)}XXXXXX`));
     },
   );
 }

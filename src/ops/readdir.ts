@@ -7,6 +7,7 @@
  * their bytes, as libuv does, on the thread that read them; here one text is decoded.
  */
 import { FLAG, NUMBER_PACK } from '../abi/entry.ts';
+import { ERRNO } from '../abi/errno.ts';
 import { O_DIRECTORY, O_RDONLY } from '../abi/structs.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { FILE_BLOCK } from '../memory/pool.ts';
@@ -40,6 +41,11 @@ interface Packed {
   readonly types: Uint8Array;
   readonly ascii: boolean;
 }
+
+const NOTHING: Packed = { text: '', types: new Uint8Array(0), ascii: true };
+
+/** getdents64 of a directory that was removed meanwhile: it has come to its end (readdir(3)). */
+const REMOVED = -ERRNO.ENOENT;
 
 function takePacked(bytes: Buffer, at: number): Packed {
   const count = bytes.readUInt32LE(at + HEAD.count);
@@ -115,10 +121,14 @@ class ReadDirectory implements Completion {
     const second = following(kernel, packing);
     const fd = pages.result(head);
     const failed = [head, first, packing, second].find((id) => pages.result(id) < 0);
-    const errno = failed === undefined ? 0 : pages.result(failed);
+    let errno = failed === undefined ? 0 : pages.result(failed);
     const more = failed === undefined ? pages.result(second) : 0;
     pages.free(head);
-    const parts = errno === 0 ? [takePacked(pool.bytes, this.#block)] : [];
+    let parts = errno === 0 || failed === second ? [takePacked(pool.bytes, this.#block)] : [];
+    if (errno === REMOVED && fd >= 0) {
+      errno = 0;
+      if (failed === first) parts = [NOTHING];
+    }
     if (errno !== 0) {
       pool.give(this.#block);
       const error = systemError(errno, 'scandir', pathText(this.#path));
@@ -178,7 +188,7 @@ class Step implements Completion {
   done(kernel: Kernel, id: number): void {
     const result = kernel.pages.result(id);
     kernel.pages.free(id);
-    if (result >= 0) this.#resolve(result);
+    if (result >= 0 || result === REMOVED) this.#resolve(Math.max(0, result));
     else settleError(systemError(result, 'scandir'), this.#resolve, undefined);
   }
 }

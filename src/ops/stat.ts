@@ -2,7 +2,7 @@
  * stat, lstat, fstat: statx(2) into the entry's slot.
  */
 import { SLOT_SIZE } from '../abi/entry.ts';
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, STATX, STATX_MASK } from '../abi/structs.ts';
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, S_IFMT, STATX, STATX_MASK } from '../abi/structs.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { SLOT_RESULT } from '../page/pages.ts';
 import {
@@ -36,17 +36,16 @@ function makeDevice(major: number, minor: number): number {
   return high * 4294967296 + (low >>> 0);
 }
 
-/** Milliseconds since 1970 of a {seconds i64, nanoseconds u32}. */
-function milliseconds(words: Int32Array, index: number): number {
-  const seconds = words[index + 1] * 4294967296 + (words[index] >>> 0);
-  return seconds * 1000 + (words[index + 2] >>> 0) / 1e6;
+/** Of a {seconds i64, nanoseconds u32}. */
+function seconds(words: Int32Array, index: number): number {
+  return words[index + 1] * 4294967296 + (words[index] >>> 0);
 }
 
 function nanoseconds(words: Int32Array, index: number): bigint {
   return bigint64(words, index) * 1_000_000_000n + BigInt(words[index + 2] >>> 0);
 }
 
-/** What fs.Stats is made of, in the order of its fields. */
+/** What fs.Stats is made of, in the order of its fields; times are seconds and nanoseconds. */
 export type MakeStats<T> = (
   dev: number,
   mode: number,
@@ -58,10 +57,14 @@ export type MakeStats<T> = (
   ino: number,
   size: number,
   blocks: number,
-  atimeMs: number,
-  mtimeMs: number,
-  ctimeMs: number,
-  birthtimeMs: number,
+  atimeSeconds: number,
+  atimeNs: number,
+  mtimeSeconds: number,
+  mtimeNs: number,
+  ctimeSeconds: number,
+  ctimeNs: number,
+  birthtimeSeconds: number,
+  birthtimeNs: number,
 ) => T;
 
 export function decodeStats<T>(make: MakeStats<T>): Decode<T> {
@@ -82,10 +85,14 @@ export function decodeStats<T>(make: MakeStats<T>): Decode<T> {
       unsigned64(words, s + (STATX.ino >> 2)),
       unsigned64(words, s + (STATX.size >> 2)),
       unsigned64(words, s + (STATX.blocks >> 2)),
-      milliseconds(words, s + (STATX.atime_sec >> 2)),
-      milliseconds(words, s + (STATX.mtime_sec >> 2)),
-      milliseconds(words, s + (STATX.ctime_sec >> 2)),
-      milliseconds(words, s + (STATX.btime_sec >> 2)),
+      seconds(words, s + (STATX.atime_sec >> 2)),
+      words[s + (STATX.atime_nsec >> 2)] >>> 0,
+      seconds(words, s + (STATX.mtime_sec >> 2)),
+      words[s + (STATX.mtime_nsec >> 2)] >>> 0,
+      seconds(words, s + (STATX.ctime_sec >> 2)),
+      words[s + (STATX.ctime_nsec >> 2)] >>> 0,
+      seconds(words, s + (STATX.btime_sec >> 2)),
+      words[s + (STATX.btime_nsec >> 2)] >>> 0,
     );
   };
 }
@@ -118,6 +125,10 @@ export function decodeBigIntStats<T>(make: (...fields: bigint[]) => T): Decode<T
     );
   };
 }
+
+/** Only the type, as a DT_ value: those are the type bits of the mode. */
+export const decodeType: Decode<number> = (kernel, id) =>
+  (kernel.desk.slotWords[at(id, STATX.mode)] & S_IFMT) >> 12;
 
 function post<T>(kernel: Kernel, id: number, flags: number, call: Call<T>): void {
   const pages = kernel.pages;

@@ -7,21 +7,31 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { SLOT_RESULT } from '../page/pages.ts';
 import { Call, type Fail, number, type Path, putPath, type Resolve } from './call.ts';
 
-/** type, bsize, blocks, bfree, bavail, files, ffree: the order of fs.StatFs. */
-export type StatFsFields = [bigint, bigint, bigint, bigint, bigint, bigint, bigint];
+/** In the order of fs.StatFs since Node 24; before, it has no frsize. */
+export interface StatFsFields {
+  readonly type: bigint;
+  readonly bsize: bigint;
+  readonly frsize: bigint;
+  readonly blocks: bigint;
+  readonly bfree: bigint;
+  readonly bavail: bigint;
+  readonly files: bigint;
+  readonly ffree: bigint;
+}
 
 function decode(kernel: Kernel, id: number): StatFsFields {
   const { slots } = kernel.desk;
   const field = (offset: number) => slots.readBigUInt64LE(id * SLOT_SIZE + SLOT_RESULT + offset);
-  return [
-    field(STATFS.type),
-    field(STATFS.bsize),
-    field(STATFS.blocks),
-    field(STATFS.bfree),
-    field(STATFS.bavail),
-    field(STATFS.files),
-    field(STATFS.ffree),
-  ];
+  return {
+    type: field(STATFS.type),
+    bsize: field(STATFS.bsize),
+    frsize: field(STATFS.frsize),
+    blocks: field(STATFS.blocks),
+    bfree: field(STATFS.bfree),
+    bavail: field(STATFS.bavail),
+    files: field(STATFS.files),
+    ffree: field(STATFS.ffree),
+  };
 }
 
 export function statfs(

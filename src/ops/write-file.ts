@@ -11,13 +11,10 @@ import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { FILE_BLOCK } from '../memory/pool.ts';
 import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
 import { claimChain, fillClose, following, putBlock } from './chain.ts';
-import { close } from './descriptor.ts';
+import { close, closeQuietly } from './descriptor.ts';
 import { systemError } from './error.ts';
 import { fillOpen, open } from './open.ts';
-import { CURRENT, TRANSFER_MAX, write } from './transfer.ts';
-
-/** Chunk of a longer file: Node's promises write so, and check for an abort in between. */
-const CHUNK = Math.min(512 * 1024, TRANSFER_MAX);
+import { writeAll } from './write-all.ts';
 
 class WriteFile implements Completion {
   readonly mayBlock = true;
@@ -53,7 +50,7 @@ class WriteFile implements Completion {
       const rest = Buffer.from(pool.bytes.subarray(from, this.#block + this.#length));
       pool.give(this.#block);
       const { resolve, fail } = this.#settlement();
-      writeAll(kernel, fd, rest).then(() => resolve(undefined), fail);
+      writeAndClose(kernel, fd, rest).then(resolve, fail);
       return;
     }
     pool.give(this.#block);
@@ -74,25 +71,16 @@ class WriteFile implements Completion {
   }
 }
 
-function writeOnce(kernel: Kernel, fd: number, data: Uint8Array): Promise<number> {
-  return new Promise((resolve) => write(kernel, fd, data, CURRENT, resolve));
-}
-
-/** Writes everything, chunk by chunk, and closes the file. */
-async function writeAll(kernel: Kernel, fd: number, data: Uint8Array): Promise<void> {
+/** Writes everything and closes the file, whatever happens. */
+async function writeAndClose(kernel: Kernel, fd: number, data: Uint8Array): Promise<undefined> {
   try {
-    for (let at = 0; at < data.byteLength; )
-      at += await writeOnce(kernel, fd, data.subarray(at, at + CHUNK));
-  } finally {
-    await new Promise<void>((resolve) =>
-      close(
-        kernel,
-        fd,
-        () => resolve(),
-        () => resolve(),
-      ),
-    );
+    await writeAll(kernel, fd, data);
+  } catch (error) {
+    await closeQuietly(kernel, fd);
+    throw error;
   }
+  // Closing may be what finds the disk full.
+  return new Promise((resolve) => close(kernel, fd, resolve));
 }
 
 async function writeLong(
@@ -105,7 +93,7 @@ async function writeLong(
   const fd = await new Promise<number>((resolve) =>
     open(kernel, path, flags, mode, (_k, _id, result) => result, resolve),
   );
-  await writeAll(kernel, fd, data);
+  return writeAndClose(kernel, fd, data);
 }
 
 /** `data` is copied at once when it fits a block; longer data must not change meanwhile. */

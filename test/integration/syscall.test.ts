@@ -668,7 +668,6 @@ describe('arguments', () => {
     slice.bytes.write('/etc/nothing\0');
     await assert.rejects(kernel.post('faccessat', AT_FDCWD, slice, 4).promise(), {
       code: 'ENOENT',
-      path: '/etc/nothing',
     });
     slice.free();
   });

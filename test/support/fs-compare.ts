@@ -47,7 +47,7 @@ export function comparing(plain: FsModule, ours: FsModule, fixture: Fixture): Co
     for (const form of options.forms ?? (['callback', 'promise'] as const)) {
       const theirFunction = lookUp(plain, name, form);
       if (theirFunction === undefined) continue;
-      const run = async (api: FsModule) => {
+      const run = async (api: FsModule): Promise<{ outcome: Outcome; after: string[] }> => {
         if (!options.sameFiles) fixture.reset();
         const outcome = await settle(lookUp(api, name, form)!, makeArguments(fixture.path), form);
         const values = options.scrub ? outcome.values.map(options.scrub) : outcome.values;

@@ -25,12 +25,13 @@ function openUp(dir: string): void {
     if (entry.isDirectory()) openUp(join(dir, entry.name));
 }
 
-/** What this process has open: `number -> what it leads to`, without the list's own descriptor. */
-export function openDescriptors(): string[] {
+/** What this process has open below `dir`, removed files too: `number -> path`. */
+export function openDescriptors(dir: string): string[] {
   const open: string[] = [];
   for (const number of fs.readdirSync('/proc/self/fd')) {
     try {
-      open.push(`${number} -> ${fs.readlinkSync(`/proc/self/fd/${number}`)}`);
+      const path = fs.readlinkSync(`/proc/self/fd/${number}`);
+      if (path.startsWith(dir)) open.push(`${number} -> ${path}`);
     } catch {
       // it was the one that read the list
     }

@@ -1,0 +1,30 @@
+/**
+ * Writes all of some bytes to an open file, at its position. The descriptor stays open.
+ *
+ *   await writeAll(kernel, fd, data);
+ *   await writeAll(kernel, fd, data, () => signal.throwIfAborted());
+ *
+ * `check` is called before each chunk and may throw. The bytes must not change meanwhile.
+ */
+import type { Kernel } from '../kernel/kernel.ts';
+import type { Check } from './read-all.ts';
+import { CURRENT, write } from './transfer.ts';
+
+/** Node's promises write so, and check for an abort in between. */
+const CHUNK = 512 * 1024;
+
+function writeOnce(kernel: Kernel, fd: number, data: Uint8Array): Promise<number> {
+  return new Promise((resolve) => write(kernel, fd, data, CURRENT, resolve));
+}
+
+export async function writeAll(
+  kernel: Kernel,
+  fd: number,
+  data: Uint8Array,
+  check?: Check,
+): Promise<undefined> {
+  for (let at = 0; at < data.byteLength; ) {
+    check?.();
+    at += await writeOnce(kernel, fd, data.subarray(at, at + CHUNK));
+  }
+}
