@@ -59,8 +59,8 @@ export class Counters {
     this.#spot[number]++;
   }
 
-  ring(number: number): void {
-    this.#ring[number]++;
+  ring(number: number, count = 1): void {
+    this.#ring[number] += count;
   }
 
   crew(number: number): void {

@@ -38,6 +38,16 @@ export class BusyDescriptors {
     for (const name of ON_DESCRIPTOR) this.#counted[syscallNumber(name)] = 1;
   }
 
+  /** Whether any call on a descriptor is in flight. */
+  get any(): boolean {
+    return this.#inFlight.size > 0;
+  }
+
+  /** Whether the first argument of this call is a descriptor. */
+  watches(number: number): boolean {
+    return this.#counted[number] !== 0;
+  }
+
   /** The descriptor an entry works on, or -1. Chains open their own. */
   #descriptor(id: number): number {
     const pages = this.#pages;

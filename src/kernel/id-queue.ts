@@ -7,12 +7,13 @@
  *   queue.drop(n)        forgets the first n
  */
 export class IdQueue {
-  readonly #ids: Uint16Array;
+  /** The memory itself, for loops that pass through many: ids[0 … length). */
+  readonly ids: Uint16Array;
   #length = 0;
 
   /** `capacity`: an entry stands in a queue at most once, so the number of entries suffices. */
   constructor(capacity: number) {
-    this.#ids = new Uint16Array(capacity);
+    this.ids = new Uint16Array(capacity);
   }
 
   get length(): number {
@@ -20,20 +21,20 @@ export class IdQueue {
   }
 
   push(id: number): void {
-    this.#ids[this.#length++] = id;
+    this.ids[this.#length++] = id;
   }
 
   /** Takes the last one. */
   pop(): number {
-    return this.#ids[--this.#length];
+    return this.ids[--this.#length];
   }
 
   at(index: number): number {
-    return this.#ids[index];
+    return this.ids[index];
   }
 
   drop(count: number): void {
-    if (count < this.#length) this.#ids.copyWithin(0, count, this.#length);
+    if (count < this.#length) this.ids.copyWithin(0, count, this.#length);
     this.#length -= count;
   }
 }

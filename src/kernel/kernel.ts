@@ -51,6 +51,7 @@ const CHAIN_MAX = 5;
 type Tick = () => void;
 /** Drains the nextTick and promise queues, as Node does between two macrotasks. */
 const tick: Tick = (process as unknown as { _tickCallback: Tick })._tickCallback;
+const nothing: Tick = () => {};
 
 export class Kernel {
   readonly pages: SyscallPages;
@@ -147,7 +148,7 @@ export class Kernel {
   /** Issues and delivers until nothing is left. 1: something is, come back next turn. */
   drain(): number {
     for (let round = 0; this.#step(); round++) {
-      this.#deliver();
+      this.#deliver(tick);
       if (this.#closed) return 0;
       // Immediates and timers come before the next completion, as in Node; a lone chain of
       // awaits may go on for a while.
@@ -181,7 +182,7 @@ export class Kernel {
   /** Delivers in order, one macrotask each. A callback that throws ends the drain; the native
    *  side reports it and calls again, and #delivered is where we go on. A callback that calls
    *  wait() delivers what is behind it: hence the limit is read anew each time. */
-  #deliver(): void {
+  #deliver(between: Tick): void {
     const { finished } = this.#scheduler;
     this.#forgetDelivered();
     while (this.#delivered < finished.length && !this.#closed) {
@@ -191,7 +192,7 @@ export class Kernel {
       this.#operations--;
       if (this.counters.timing) this.counters.delivered(id);
       completion?.done(this, id);
-      tick();
+      between();
     }
     this.#forgetDelivered();
     if (this.#waiting.length > 0) this.#retryWaiting();
@@ -220,12 +221,13 @@ export class Kernel {
   /* --- Waiting, giving up, ending ---------------------------------------------------------- */
 
   /** flexsc_wait: issues what is posted and sleeps until at least one operation was delivered.
+   *  Only completions run meanwhile, nothing else of the program: no promise, no nextTick.
    *  False when nothing is in flight, or after `timeoutMs` (default: no limit). */
   wait(timeoutMs = -1): boolean {
     const until = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
     while (this.#operations > 0) {
       if (this.#step()) {
-        this.#deliver();
+        this.#deliver(nothing);
         this.#rest();
         return true;
       }

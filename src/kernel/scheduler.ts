@@ -129,12 +129,29 @@ export class Scheduler {
     const { posted } = this;
     const count = posted.length;
     const spotOpen = this.spot.open;
-    for (let i = 0; i < count; i++) this.#route(posted.at(i), spotOpen);
+    for (let i = 0; i < count; ) {
+      const alike = this.#ringAlike(i, count);
+      if (alike === 0) this.#route(posted.at(i++), spotOpen);
+      else i += alike;
+    }
     posted.drop(count);
     if (this.spot.waiting > 0) this.#runSpot();
     if (this.#closes.length > 0) this.#issueCloses();
     this.ring?.submit();
     this.crew.wakeIfAsleep();
+  }
+
+  /** A run of equal calls that the ring takes as they are: no buffer of a caller's, no descriptor
+   *  to watch. Returns how many it took. */
+  #ringAlike(from: number, to: number): number {
+    const { ring, posted } = this;
+    const number = this.#pages.number(posted.at(from));
+    if (ring === null || this.#routes.first[number] !== ROUTE.ring) return 0;
+    if (this.#descriptors.watches(number)) return 0;
+    const took = ring.issueAlike(posted.ids, from, to) - from;
+    this.#desk.control[CONTROL.ringInFlight] += took;
+    this.#counters.ring(number, took);
+    return took;
   }
 
   #route(id: number, spotOpen: boolean): void {
@@ -268,6 +285,7 @@ export class Scheduler {
       this.#desk.control[CONTROL.ringInFlight] = this.ring.inFlight;
       this.crew.wakeIfAsleep();
     }
+    if (!this.#descriptors.any) return;
     for (let i = before; i < this.finished.length; i++)
       this.#release(this.#descriptors.ended(this.finished.at(i)));
   }

@@ -227,7 +227,8 @@ class ReadKnownFile implements Completion {
   }
 
   bounce(kernel: Kernel): boolean {
-    if (this.#block !== -1) return true;
+    // Read on the spot already, and only what follows would block: the data is where it belongs.
+    if (this.#block !== -1 || kernel.pages.isEntryDone(this.viewEntry)) return true;
     this.#block = kernel.pool.take(this.#data.length);
     if (this.#block === -1) return false;
     this.view = undefined;

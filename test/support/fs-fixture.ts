@@ -64,10 +64,13 @@ function populate(path: string): void {
 /** One line for each name below, in order. Times are left out. */
 export function snapshot(path: string, relative = ''): string[] {
   const lines: string[] = [];
-  const names = fs.readdirSync(join(path, relative), { encoding: 'latin1' }).sort();
+  // Text in which every byte is a character: names need not be valid UTF-8.
+  const bytes = (name: string) =>
+    Buffer.concat([Buffer.from(`${path}/`), Buffer.from(name, 'latin1')]) as unknown as string;
+  const names = fs.readdirSync(bytes(relative), { encoding: 'latin1' }).sort();
   for (const name of names) {
     const inner = join(relative, name);
-    const full = Buffer.from(join(path, inner), 'latin1') as unknown as string;
+    const full = bytes(inner);
     const stats = fs.lstatSync(full);
     const mode = stats.mode.toString(8);
     if (stats.isSymbolicLink()) lines.push(`${inner} ${mode} -> ${fs.readlinkSync(full)}`);

@@ -29,13 +29,17 @@ function hash(bytes: Buffer): number {
 
 export function realTree(dir: string): Tree {
   const tree: Record<string, unknown> = {};
+  /** As they were: a file may come twice, and be opened up the first time. */
+  const modes = new Map<number, number>();
   const visit = (below: string) => {
     for (const name of fs.readdirSync(join(dir, below)).sort()) {
       const path = join(below, name);
       const full = join(dir, path);
       const stats = fs.lstatSync(full);
+      const mode = modes.get(stats.ino) ?? stats.mode;
+      modes.set(stats.ino, mode);
       if (stats.isDirectory()) {
-        tree[path] = describe('directory', stats.mode, 0, '');
+        tree[path] = describe('directory', mode, 0, '');
         fs.chmodSync(full, 0o700); // to look inside, whoever we are
         visit(path);
       } else if (stats.isSymbolicLink()) {
@@ -43,7 +47,7 @@ export function realTree(dir: string): Tree {
       } else {
         fs.chmodSync(full, 0o600);
         const content = fs.readFileSync(full, 'latin1');
-        tree[path] = describe('file', stats.mode, stats.nlink, content);
+        tree[path] = describe('file', mode, stats.nlink, content);
       }
     }
   };

@@ -142,7 +142,7 @@ export class Ring {
     for (; i < last; i++) {
       const id = ids[i];
       const at = id * ENTRY_WORDS;
-      if (page[at + WORD.call] !== call) break;
+      if (page[at + WORD.call] !== call || page[at] !== STATUS.submitted) break;
       const slot = tail & mask;
       encode(sqes, slot, page, id);
       sqes[slot * SQE_WORDS + SQE.userData] = id;
@@ -163,6 +163,8 @@ export class Ring {
     const at = id * ENTRY_WORDS;
     const encode = this.#encoders[page[at + WORD.call] & 0xffff];
     if (encode === undefined || this.inFlight >= this.#cqEntries) return false;
+    // Given up before it began: the crew answers that without a call.
+    if (page[at] === STATUS.abandoned) return false;
     if (this.#slotsFree === 0 && !this.#findSlots()) return false;
     if (previous !== -1) this.#feed(head, id, previous);
     const slot = this.#localSqTail & this.#sqMask;
