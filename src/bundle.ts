@@ -4,6 +4,7 @@
  * loads it at its first accelerated call; what must be there before is in start.ts.
  */
 export * as index from './index.ts';
+export { syscallNumber } from './abi/syscalls.ts';
 export { loadAddon } from './native/addon.ts';
 export { traplessFs as fs } from './node/fs.ts';
 export * as syscall from './syscall.ts';

@@ -88,7 +88,7 @@ export function mkdtemp(
       const { errno } = error as NodeJS.ErrnoException;
       if (errno === -ERRNO.EEXIST && attempts > 1)
         return mkdtemp(kernel, prefix, resolve, fail, attempts - 1);
-      fail(systemError(errno ?? -ERRNO.EIO, 'mkdtemp', `${pathText(prefix)}XXXXXX`));
+      fail(systemError(errno ?? -ERRNO.EIO, 'mkdtemp', pathText(path)));
     },
   );
 }

@@ -24,14 +24,18 @@ class Truncate implements Completion {
   done(kernel: Kernel, head: number): void {
     const { pages } = kernel;
     const fd = pages.result(head);
-    const result = pages.result(following(kernel, head));
+    const cutting = following(kernel, head);
+    const result = pages.result(cutting);
+    const closed = pages.result(following(kernel, cutting));
     pages.free(head);
-    if (fd >= 0 && result >= 0) {
+    if (fd >= 0 && result >= 0 && closed >= 0) {
       this.#resolve(undefined);
       return;
     }
     const error =
-      fd < 0 ? systemError(fd, 'open', pathText(this.#path)) : systemError(result, 'ftruncate');
+      fd < 0
+        ? systemError(fd, 'open', pathText(this.#path))
+        : systemError(result < 0 ? result : closed, result < 0 ? 'ftruncate' : 'close');
     settleError(error, this.#resolve, this.#fail);
   }
 }

@@ -9,7 +9,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { execute, root, scratch, underImport } from '../support/programs.ts';
+import { execute, root, scratch, underImport } from '../support/execute.ts';
 
 const NOBODY = 65534;
 
@@ -112,9 +112,11 @@ await onEach('a call that blocks does not hold it up, and is not lost', async (e
     `const fs = require('fs');
      const fifo = __dirname + '/fifo';
      require('child_process').execFileSync('mkfifo', ['-m', '666', fifo]);
-     const { stdout } = require('child_process').spawn('sleep', ['1']);
-     const read = fs.createReadStream(null, { fd: stdout._handle.fd, autoClose: false });
-     read.on('error', () => {}).on('data', () => {});
+     const pipe = __dirname + '/pipe';
+     require('child_process').execFileSync('mkfifo', [pipe]);
+     const ends = fs.openSync(pipe, 'r+');
+     fs.read(ends, Buffer.alloc(4), 0, 4, null, (error, n, { buffer }) =>
+       console.log('read', error?.code ?? n));
      fs.open(fifo, 'r', (error, fd) => console.log('opened', error?.code ?? typeof fd));
      setTimeout(() => {
        const started = performance.now();
@@ -122,12 +124,13 @@ await onEach('a call that blocks does not hold it up, and is not lost', async (e
        console.log(performance.now() - started < 1000 ? 'at once' : 'held up');
        fs.readFile(__dirname + '/secret', (error) => {
          console.log(error.code);
-         fs.open(fifo, 'w', () => setTimeout(process.exit, 50));
+         fs.writeSync(ends, 'data');
+         setTimeout(() => fs.open(fifo, 'w', () => setTimeout(process.exit, 50)), 50);
        });
      }, 50);`,
     env,
   );
-  assert.deepEqual(lines.split('\n'), ['at once', 'EACCES', 'opened number']);
+  assert.deepEqual(lines.split('\n'), ['at once', 'EACCES', 'read 4', 'opened number']);
 });
 
 await onEach('seteuid there and back, setegid, and what is refused', async (env) => {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bin, type ExecuteOptions, execute, root, scratch } from '../support/programs.ts';
+import { bin, type ExecuteOptions, execute, root, scratch } from '../support/execute.ts';
 
 const trapless = (args: readonly string[], options: ExecuteOptions = {}) =>
   execute([bin, ...args], options);

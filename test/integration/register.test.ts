@@ -18,7 +18,7 @@ import {
   underImport,
   underRequire,
   underRun,
-} from '../support/programs.ts';
+} from '../support/execute.ts';
 
 /** A program's text, run under --import with the ring and with the crew alone: same output. */
 async function onBoth(text: string, options: ExecuteOptions = {}, extension = 'cjs') {
@@ -87,15 +87,29 @@ test('nothing is loaded before the first call, and no more than one kernel after
   assert.equal(output, 'null false false\ntrue true true\ntrue\n0');
 });
 
+test('loading ES modules is no use of trapless', async () => {
+  const folder = scratch(
+    'app.mjs',
+    `import './other.mjs';
+     import { readFile } from 'node:fs/promises';
+     const { kernel } = process[Symbol.for('trapless')];
+     await readFile(new URL(import.meta.url));
+     console.log(kernel, process[Symbol.for('trapless')].kernel !== null);`,
+    'other.mjs',
+    'export const x = 1;',
+  );
+  assert.equal((await execute(underRun(join(folder, 'app.mjs')))).stdout, 'null true\n');
+});
+
 test('functions look like the ones they replace', async () => {
   const text = `
     const fs = require('fs');
     const show = (value, name) => {
       const d = Object.getOwnPropertyDescriptor(value, name);
-      const f = d.value;
+      const f = value[name]; // opendir is a getter until it is replaced
       if (typeof f !== 'function') return;
       const symbols = Object.getOwnPropertySymbols(f).map(String);
-      console.log(name, f.name, f.length, d.writable, d.enumerable, d.configurable, symbols.join());
+      console.log(name, f.name, f.length, d.writable ?? true, d.enumerable, d.configurable, symbols.join());
     };
     for (const name of Object.keys(fs)) show(fs, name);
     for (const name of Object.keys(fs.promises)) show(fs.promises, name);

@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { cleanEnvironment, execute, type Result, scratch, underRun } from '../support/programs.ts';
+import { cleanEnvironment, execute, type Result, scratch, underRun } from '../support/execute.ts';
 
 /** Both runs of a program, with what cannot be equal made equal: process ids. */
 async function both(

@@ -13,13 +13,12 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { Kernel } from '../../src/kernel/kernel.ts';
 import type { KernelOptions } from '../../src/kernel/options.ts';
-import { anyStep, closeAll, furnish, run, world } from '../support/fs-program.ts';
+import { anyStep, closeAll, furnish, nodeStep, run, world } from '../support/fs-program.ts';
 import { realTree } from '../support/fs-tree.ts';
 import { type Form, kernelFs, nodeFunctions } from '../support/kernel-fs.ts';
 import { holds } from '../support/property.ts';
 import { openDescriptors, removeTree, temporaryDirectory } from '../support/scratch.ts';
 
-const node = nodeFunctions();
 let scratch: string;
 before(() => {
   scratch = temporaryDirectory('property-real');
@@ -41,13 +40,17 @@ for (const [name, options] of Object.entries(TIERS))
     if (options.ring && kernel.ring === null) return t.skip(kernel.ringRefused);
     let runs = 0;
     const property = fc.asyncProperty(
-      fc.array(anyStep, { minLength: 1, maxLength: 30 }),
+      fc.array(fc.oneof({ weight: 20, arbitrary: anyStep }, nodeStep), {
+        minLength: 1,
+        maxLength: 30,
+      }),
       fc.constantFrom<Form>('callback', 'promise'),
       async (program, form) => {
         const base = join(scratch, `run${runs++}`);
         // Names of one length: errors about long paths depend on it.
         const [ours, theirs] = [join(base, 'ours'), join(base, 'node')];
         for (const dir of [ours, theirs]) fs.mkdirSync(dir, { recursive: true });
+        const node = nodeFunctions(form);
         const worlds = [world(ours, kernelFs(kernel, form, node), true), world(theirs, node, true)];
         try {
           for (const one of worlds) await furnish(one);

@@ -31,7 +31,6 @@ import { holds } from '../support/property.ts';
 import { removeTree, temporaryDirectory } from '../support/scratch.ts';
 import { simWorld } from '../support/sim-world.ts';
 
-const node = nodeFunctions();
 let scratch: string;
 let runs = 0;
 before(() => {
@@ -71,7 +70,7 @@ function property(step: fc.Arbitrary<Step>, faults: fc.Arbitrary<FaultPlan>) {
   return fc.asyncProperty(program, machine, faults, async (program, options, faults) => {
     const dir = join(scratch, `run${runs++}`);
     fs.mkdirSync(dir);
-    const oracle = world(dir, node, false);
+    const oracle = world(dir, nodeFunctions(options.form), false);
     const {
       sim,
       world: ours,

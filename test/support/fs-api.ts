@@ -15,7 +15,7 @@ import fs, { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { root } from './programs.ts';
+import { packageRoot } from '../../src/native/addon.ts';
 
 export type FsModule = typeof fs;
 export type TierName = 'ring' | 'crew';
@@ -36,9 +36,9 @@ function openApi(tier: TierName, form: FormName): Api {
   const promises = { ...fs.promises };
   const plain = Object.defineProperties(
     {},
-    { ...Object.getOwnPropertyDescriptors(fs), promises: { value: promises } },
+    { ...Object.getOwnPropertyDescriptors(fs), promises: { value: promises, enumerable: true } },
   ) as FsModule;
-  const load = createRequire(join(root, 'package.json'));
+  const load = createRequire(join(packageRoot(), 'package.json'));
   if (form === 'own') return { form, tier, plain, ours: load('trapless/fs') };
   load('trapless/register');
   return { form, tier, plain, ours: fs };
@@ -58,7 +58,7 @@ export async function runBodies(tier: TierName, form: FormName): Promise<void> {
 }
 
 function assertTier(expected: TierName): void {
-  const { tier } = createRequire(join(root, 'package.json'))('trapless') as {
+  const { tier } = createRequire(join(packageRoot(), 'package.json'))('trapless') as {
     tier(): { name: string; reason: string };
   };
   const { name, reason } = tier();

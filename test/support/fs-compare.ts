@@ -31,7 +31,8 @@ export interface CompareOptions {
   readonly forms?: readonly Form[];
   /** Both on the very same files, without making them anew: for stat and what only reads. */
   readonly sameFiles?: boolean;
-  /** Makes results comparable that are not (random names); applied to values before comparing. */
+  /** Makes results comparable that are not (random names); applied to values and errors that were
+   *  called back or rejected. */
   readonly scrub?: (value: unknown) => unknown;
 }
 
@@ -50,9 +51,8 @@ export function comparing(plain: FsModule, ours: FsModule, fixture: Fixture): Co
       const run = async (api: FsModule): Promise<{ outcome: Outcome; after: string[] }> => {
         if (!options.sameFiles) fixture.reset();
         const outcome = await settle(lookUp(api, name, form)!, makeArguments(fixture.path), form);
-        const values = options.scrub ? outcome.values.map(options.scrub) : outcome.values;
-        const after = options.sameFiles ? [] : snapshot(fixture.path);
-        return { outcome: { ...outcome, values }, after };
+        if (options.scrub) scrubbed(outcome, options.scrub);
+        return { outcome, after: options.sameFiles ? [] : snapshot(fixture.path) };
       };
       const expected = await run(plain);
       const actual = await run(ours);
@@ -61,6 +61,12 @@ export function comparing(plain: FsModule, ours: FsModule, fixture: Fixture): Co
       assert.deepEqual(actual.after, expected.after, `${title}: the files afterwards`);
     }
   };
+}
+
+function scrubbed(outcome: Outcome, scrub: (value: unknown) => unknown): void {
+  for (const [i, value] of outcome.values.entries())
+    if (value !== null && value !== undefined) outcome.values[i] = scrub(value);
+  if (outcome.rejected !== undefined) outcome.rejected = scrub(outcome.rejected);
 }
 
 type AnyFunction = (...args: unknown[]) => unknown;

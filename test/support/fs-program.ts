@@ -43,7 +43,7 @@ export interface Step {
   readonly steps?: readonly Step[];
 }
 
-const name = fc.constantFrom('a', 'b', 'c', 'f', 'd', 'e', 'l', 'big', 'dangling', 'ünï');
+const name = fc.constantFrom('a', 'b', 'c', 'f', 'd', 'e', 'l', 'big', 'mid', 'dangling', 'ünï');
 const path = fc.oneof(
   { weight: 10, arbitrary: name },
   { weight: 8, arbitrary: fc.tuple(name, name).map((names) => names.join('/')) },
@@ -97,9 +97,13 @@ function step(op: string, fields: Fields): fc.Arbitrary<Step> {
   return fc.record({ op: fc.constant(op), ...fields }) as unknown as fc.Arbitrary<Step>;
 }
 
-const readFile = step('readFile', { path, encoding });
+const readFile = step('readFile', { path, encoding, option: fc.boolean() });
 const stats = fc.oneof(step('stat', { path, option: fc.boolean() }), step('lstat', { path }));
-const readdir = step('readdir', { path, option: fc.boolean() });
+const readdir = step('readdir', {
+  path,
+  option: fc.boolean(),
+  fill: fc.integer({ min: 0, max: 3 }),
+});
 
 /** Steps that change nothing: any number of them may run at a time. */
 const looking: fc.Arbitrary<Step> = fc.oneof(
@@ -120,12 +124,23 @@ const together = step('together', {
 /** Whole files written at a time, and read back. */
 const many = step('many', { size: fc.integer({ min: 1, max: 3000 }), fill, slot });
 
+/** A file that is read again and again, and sometimes is another one by then. */
+const reread = step('reread', {
+  size: fc.constantFrom(16_384, 30_000, 65_536),
+  fill,
+  option: fc.boolean(),
+});
+
 const onPaths: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 3, arbitrary: step('writeFile', { path, size, fill, flag: writeFlag, mode }) },
+  {
+    weight: 3,
+    arbitrary: step('writeFile', { path, size, fill, flag: writeFlag, mode, option: fc.boolean() }),
+  },
   { weight: 2, arbitrary: step('appendFile', { path, size, fill }) },
   { weight: 1, arbitrary: step('truncate', { path, size }) },
   { weight: 2, arbitrary: step('mkdir', { path, option: fc.boolean() }) },
   { weight: 1, arbitrary: step('rmdir', { path }) },
+  { weight: 1, arbitrary: step('rm', { path: name }) },
   { weight: 1, arbitrary: step('unlink', { path }) },
   { weight: 2, arbitrary: step('rename', { path, to: path }) },
   { weight: 1, arbitrary: step('link', { path, to: path }) },
@@ -163,7 +178,15 @@ export const wholeStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: onDescriptors },
   { weight: 1, arbitrary: together },
   { weight: 1, arbitrary: many },
+  { weight: 1, arbitrary: reread },
 );
+
+/** What ends in Node's own function now and then: not for the in-memory kernel. */
+export const nodeStep: fc.Arbitrary<Step> = step('copyFile', {
+  path,
+  to: path,
+  option: fc.boolean(),
+});
 
 export const anyStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: wholeStep },
@@ -216,12 +239,17 @@ function statsSeen(stats: fs.Stats | fs.BigIntStats, precise: boolean): Outcome 
   };
 }
 
-function valueSeen(value: unknown, precise: boolean): Outcome {
+function valueSeen(value: unknown, { dir, precise }: Pick<World, 'dir' | 'precise'>): Outcome {
+  const within = (path: string) => path.replace(dir, '<dir>');
   if (Buffer.isBuffer(value)) return bytesSeen(value);
   if (typeof value === 'string' && value.length > 200) return bytesSeen(Buffer.from(value));
-  if (Array.isArray(value)) return value.map((element) => valueSeen(element, precise));
+  if (Array.isArray(value)) return value.map((element) => valueSeen(element, { dir, precise }));
   if (value instanceof fs.Dirent)
-    return { name: value.name, file: value.isFile(), directory: value.isDirectory() };
+    return {
+      name: value.name,
+      within: within(value.path),
+      types: [value.isFile(), value.isDirectory(), value.isSymbolicLink()],
+    };
   if (typeof value === 'object' && value !== null && 'isSymbolicLink' in value)
     return statsSeen(value as fs.Stats, precise);
   return value;
@@ -250,9 +278,10 @@ export function errorSeen(error: unknown, dir: string): Outcome {
 const NO_DESCRIPTOR = 19_999;
 const VECTOR = 3;
 
-async function attempt(world: World, step: Step): Promise<Outcome> {
+/** One step: what it returned, or the error. */
+export async function attempt(world: World, step: Step): Promise<Outcome> {
   try {
-    return valueSeen(await perform(world, step), world.precise);
+    return valueSeen(await perform(world, step), world);
   } catch (error) {
     return errorSeen(error, world.dir);
   }
@@ -264,6 +293,11 @@ function parts(bytes: Buffer): Buffer[] {
   return Array.from({ length: VECTOR }, (_, i) => bytes.subarray(i * length, (i + 1) * length));
 }
 
+/** With a signal, though it never comes, an operation goes step by step. */
+function abortable({ option }: Step): { signal?: AbortSignal } {
+  return option ? { signal: new AbortController().signal } : {};
+}
+
 async function perform(world: World, step: Step): Promise<unknown> {
   const { dir, fs, fds } = world;
   const at = (path = '') => `${dir}/${path}`;
@@ -273,9 +307,9 @@ async function perform(world: World, step: Step): Promise<unknown> {
   const target = Buffer.alloc(step.size || 1);
   switch (step.op) {
     case 'readFile':
-      return fs.readFile(path, step.encoding ?? undefined);
+      return fs.readFile(path, { encoding: step.encoding, ...abortable(step) });
     case 'writeFile':
-      return fs.writeFile(path, data(), { flag: step.flag, mode: step.mode });
+      return fs.writeFile(path, data(), { flag: step.flag, mode: step.mode, ...abortable(step) });
     case 'appendFile':
       return fs.appendFile(path, data().toString('latin1'), 'latin1');
     case 'truncate':
@@ -289,6 +323,10 @@ async function perform(world: World, step: Step): Promise<unknown> {
       return fs[step.op](path, at(step.to));
     case 'symlink':
       return fs.symlink(step.path, at(step.to));
+    case 'rm':
+      return fs.rm(path, { recursive: true, force: true });
+    case 'copyFile':
+      return fs.copyFile(path, at(step.to), step.option ? 1 : undefined);
     case 'chmod':
       return fs.chmod(path, step.mode);
     case 'chown':
@@ -300,7 +338,11 @@ async function perform(world: World, step: Step): Promise<unknown> {
     case 'access':
       return fs.access(path, step.mode);
     case 'readdir':
-      return fs.readdir(path, { withFileTypes: step.option });
+      return fs.readdir(path, {
+        withFileTypes: step.option,
+        recursive: step.fill === 0,
+        encoding: step.fill === 1 && !step.option ? 'buffer' : 'utf8',
+      });
     case 'readlink':
       return fs.readlink(path, step.encoding === 'buffer' ? 'buffer' : undefined);
     case 'lstat':
@@ -341,6 +383,8 @@ async function perform(world: World, step: Step): Promise<unknown> {
       return Promise.all(step.steps!.map((one) => attempt(world, one)));
     case 'many':
       return writeMany(world, step);
+    case 'reread':
+      return readAgain(world, step);
     default:
       throw new Error(`unknown step ${step.op}`);
   }
@@ -352,10 +396,26 @@ async function writeMany({ dir, fs }: World, { size, fill, slot }: Step): Promis
     path: `${dir}/many${i}`,
     data: content(size, (fill ?? 0) + i),
   }));
-  await Promise.all(files.map(({ path, data }) => fs.writeFile(path, data)));
-  const read = await Promise.all(files.map(({ path }) => fs.readFile(path)));
+  await all(files.map(({ path, data }) => fs.writeFile(path, data)));
+  const read = await all(files.map(({ path }) => fs.readFile(path)));
   const wrong = files.findIndex(({ data }, i) => !data.equals(read[i] as Buffer));
   return wrong === -1 ? `${count} files` : `file ${wrong} differs`;
+}
+
+/** Promise.all, but nothing is on its way any more when it rejects. */
+async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
+}
+
+async function readAgain({ dir, fs }: World, { size, fill, option }: Step): Promise<Outcome> {
+  const path = `${dir}/again`;
+  const seen: Outcome[] = [];
+  for (const times of [1, 2, 3]) {
+    await fs.writeFile(path, content(option ? size! * times - 5000 : size, fill));
+    for (const _ of [1, 2]) seen.push(bytesSeen((await fs.readFile(path)) as Buffer));
+  }
+  return seen;
 }
 
 /** Runs a program; every step's outcome. Descriptors left open are closed. */
@@ -377,6 +437,7 @@ export async function furnish({ dir, fs }: World): Promise<void> {
   await fs.mkdir(`${dir}/d/d`);
   await fs.writeFile(`${dir}/f`, content(100, 1));
   await fs.writeFile(`${dir}/big`, content(200_000, 2));
+  await fs.writeFile(`${dir}/mid`, content(30_000, 4));
   await fs.writeFile(`${dir}/d/f`, content(5000, 3));
   await fs.writeFile(`${dir}/d/a`, Buffer.alloc(0));
   await fs.symlink('d/f', `${dir}/l`);

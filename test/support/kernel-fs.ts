@@ -2,7 +2,7 @@
  * node:fs functions as promises, over a kernel of the test's own or over Node itself.
  *
  *   const ours = kernelFs(Kernel.register({ ring: false }), 'callback');
- *   const node = nodeFunctions();
+ *   const node = nodeFunctions('callback');
  *   await ours.readFile('/etc/hostname', 'utf8')
  *
  * What a start (src/node/starts.ts) does not take goes to Node's function, as it does in
@@ -25,6 +25,7 @@ const NAMES = [
   'chmod',
   'chown',
   'close',
+  'copyFile',
   'fchmod',
   'fchown',
   'fdatasync',
@@ -43,6 +44,7 @@ const NAMES = [
   'readdir',
   'readlink',
   'rename',
+  'rm',
   'rmdir',
   'stat',
   'statfs',
@@ -53,16 +55,25 @@ const NAMES = [
   'writeFile',
 ] as const;
 
-/** Callback functions of an fs-like object as promises of their first result. */
-export function nodeFunctions(from: typeof fs = fs): AsyncFs {
+const table = { ...starts } as unknown as Readonly<Record<string, starts.Start>>;
+
+type AnyFs = Record<string, (...args: unknown[]) => unknown>;
+
+/** Node's functions, as promises in either form; those without a promise form have one here. */
+export function nodeFunctions(form: Form): AsyncFs {
+  const callbacks = fs as unknown as AnyFs;
+  const promises = fs.promises as unknown as AnyFs;
   const functions: Record<string, AsyncFunction> = {};
   for (const name of [...NAMES, 'read', 'write', 'readv', 'writev'])
-    functions[name] = (...args) =>
-      new Promise((resolve, reject) => {
-        const callback = (error: Error | null, value: unknown) =>
-          error ? reject(error) : resolve(value);
-        (from as unknown as Record<string, (...args: unknown[]) => void>)[name](...args, callback);
-      });
+    if (form === 'promise' && name !== 'open' && name in promises)
+      functions[name] = promises[name] as AsyncFunction;
+    else
+      functions[name] = (...args) =>
+        new Promise((resolve, reject) => {
+          const callback = (error: Error | null, value: unknown) =>
+            error ? reject(error) : resolve(value);
+          callbacks[name](...args, callback);
+        });
   return functions;
 }
 
@@ -84,7 +95,7 @@ export function kernelFs(kernel: Kernel, form: Form, otherwise?: AsyncFs): Async
     functions[name] = async (...args) => {
       let started = true;
       const settled = settle(form, (resolve, fail) => {
-        started = starts[name](kernel, args, resolve, fail);
+        started = table[name](kernel, args, resolve, fail);
       });
       return started ? settled : notOurs(name, args);
     };

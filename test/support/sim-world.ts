@@ -7,6 +7,7 @@
  *   sim.assertNothingLeft();
  */
 import assert from 'node:assert/strict';
+import { NO_LINK, SLOT_SIZE } from '../../src/abi/entry.ts';
 import { Kernel } from '../../src/kernel/kernel.ts';
 import type { KernelOptions } from '../../src/kernel/options.ts';
 import { describeFaults, type FaultPlan, NO_FAULTS } from '../../src/kernel/sim/faults.ts';
@@ -33,6 +34,22 @@ export interface SimWorld {
   describe(): string;
 }
 
+/** What is given back is junk from then on (as in xv6's kalloc): whoever still reads it is seen. */
+function scribble(kernel: Kernel): void {
+  const { pool, pages, desk } = kernel;
+  const give = pool.give.bind(pool);
+  pool.give = (block) => {
+    pool.bytes.fill(0xdb, block, block + 4096);
+    give(block);
+  };
+  const free = pages.free.bind(pages);
+  pages.free = (id) => {
+    for (let at = id; at !== NO_LINK; at = pages.next(at))
+      desk.slots.fill(0xdb, at * SLOT_SIZE, (at + 1) * SLOT_SIZE);
+    free(id);
+  };
+}
+
 /** A furnished world whose directory has the same name as the oracle's. */
 export async function simWorld(dir: string, options: SimWorldOptions): Promise<SimWorld> {
   const { seed, faults = NO_FAULTS, form = 'callback' } = options;
@@ -50,6 +67,7 @@ export async function simWorld(dir: string, options: SimWorldOptions): Promise<S
     openFilesMax: options.openFilesMax ?? 1024,
   });
   const kernel = Kernel.over((drain) => sim.open(drain), kernelOptions);
+  scribble(kernel);
   assert.equal(kernel.ring, null);
   assert.match(kernel.ringRefused, /not permitted/);
   const own = world(dir, kernelFs(kernel, form), false);

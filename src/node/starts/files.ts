@@ -5,7 +5,7 @@
 import type { Kernel } from '../../kernel/kernel.ts';
 import { type Fail, type Path, type Resolve, resultValue, settleError } from '../../ops/call.ts';
 import { copyFile as copyWhole } from '../../ops/copy-file.ts';
-import { closeQuietly } from '../../ops/descriptor.ts';
+import { close as closeFile, closeQuietly } from '../../ops/descriptor.ts';
 import { open as openPath } from '../../ops/open.ts';
 import { bothFit } from '../../ops/paths.ts';
 import { type Check, readAll } from '../../ops/read-all.ts';
@@ -48,11 +48,16 @@ async function onFile<T>(
   const fd = await new Promise<number>((resolve) =>
     openPath(kernel, path, flags, mode, resultValue, resolve),
   );
+  let result: T;
   try {
-    return await work(fd);
-  } finally {
+    result = await work(fd);
+  } catch (error) {
     await closeQuietly(kernel, fd);
+    throw error;
   }
+  // Closing may be what finds the disk full.
+  await new Promise((resolve) => closeFile(kernel, fd, resolve));
+  return result;
 }
 
 async function readText(

@@ -86,15 +86,19 @@ export const readlink: Start = (kernel, [path, options], resolve, fail) => {
   return true;
 };
 
-function endsWithX(prefix: Path): boolean {
-  return (typeof prefix === 'string' ? prefix.charCodeAt(prefix.length - 1) : prefix.at(-1)) === 88;
+/** Node warns of a trailing X, and refuses an empty prefix. */
+function isOddPrefix(prefix: Path): boolean {
+  const last = typeof prefix === 'string' ? prefix.charCodeAt(prefix.length - 1) : prefix.at(-1);
+  return prefix.length === 0 || last === X;
 }
+
+const X = 'X'.charCodeAt(0);
+const TEMPORARY_LETTERS = 6;
 
 export const mkdtemp: Start = (kernel, [prefix, options], resolve, fail) => {
   const accepted = acceptPath(prefix, TEMPORARY_LETTERS);
   const encoding = acceptNameEncoding(options);
-  // A trailing X earns a warning from Node.
-  if (accepted === undefined || encoding === undefined || endsWithX(accepted)) return false;
+  if (accepted === undefined || encoding === undefined || isOddPrefix(accepted)) return false;
   makeTemporary(
     kernel,
     accepted,
@@ -103,5 +107,3 @@ export const mkdtemp: Start = (kernel, [prefix, options], resolve, fail) => {
   );
   return true;
 };
-
-const TEMPORARY_LETTERS = 6;
