@@ -95,8 +95,11 @@ static void on_prepare(uv_prepare_t* handle) {
   if (has_news(k)) left = k->drain(k);
   if (k->closing) return;
   while (!left && uv_backend_timeout(k->loop) != 0 && spin_for_crew(k)) {
+    uint32_t const seen = atomic_load_explicit(&c->bell_seen, memory_order_relaxed);
     left = k->drain(k);
     if (k->closing) return;
+    /* A worker is being terminated: no JavaScript runs, so nobody looks at the bell again. */
+    if (atomic_load_explicit(&c->bell_seen, memory_order_relaxed) == seen) break;
   }
   if (left) {
     do_not_block(k);

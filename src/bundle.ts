@@ -3,8 +3,9 @@
  * part is reached through a function or a light namespace. A program that is started under trapless
  * loads it at its first accelerated call; what must be there before is in start.ts.
  */
-export * as index from './index.ts';
+
 export { syscallNumber } from './abi/syscalls.ts';
+export * as index from './index.ts';
 export { loadAddon } from './native/addon.ts';
 export { traplessFs as fs } from './node/fs.ts';
 export * as syscall from './syscall.ts';

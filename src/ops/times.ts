@@ -16,12 +16,16 @@ import {
   type Resolve,
 } from './call.ts';
 
-/** Seconds since 1970, fractions included; cut to whole microseconds as libuv does. */
+/** libuv before 1.52 cuts times to whole microseconds. */
+const [uvMajor, uvMinor] = process.versions.uv.split('.').map(Number);
+const microseconds = uvMajor === 1 && uvMinor < 52;
+
+/** Seconds since 1970, fractions included, rounded as libuv does. */
 function putTime(kernel: Kernel, id: number, index: number, time: number): void {
   const at = id * SLOT_SIZE + SLOT_RESULT + index * SIZEOF_TIMESPEC;
   let seconds = Math.trunc(time);
   let nanoseconds = Math.trunc((time - seconds) * 1e9);
-  nanoseconds -= nanoseconds % 1000;
+  if (microseconds) nanoseconds -= nanoseconds % 1000;
   if (nanoseconds < 0) {
     nanoseconds += 1e9;
     seconds -= 1;

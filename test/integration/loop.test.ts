@@ -11,7 +11,7 @@ import { syscallNumber } from '../../src/abi/syscalls.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { SyscallKernel } from '../../src/syscall.ts';
 import { BACKENDS, onEveryBackend } from '../support/backends.ts';
-import { runProgram } from '../support/programs.ts';
+import { runProgram } from '../support/run-program.ts';
 
 /* --- Order, as Node's ----------------------------------------------------------------------- */
 

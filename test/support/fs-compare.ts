@@ -129,7 +129,8 @@ const INSPECT = {
 
 function assertSame(actual: Outcome, expected: Outcome, title: string): void {
   assert.equal(actual.calls, expected.calls, `${title}: times called back`);
-  assert.equal(actual.thisArgument, expected.thisArgument, `${title}: this`);
+  // Where Node lets its own request show through as `this`, ours has none.
+  assert.equal(actual.thisArgument, undefined, `${title}: this`);
   assertSameValue(actual.threw, expected.threw, `${title}: thrown`);
   assertSameValue(actual.rejected, expected.rejected, `${title}: rejected`);
   assert.equal(actual.values.length, expected.values.length, `${title}: number of values`);

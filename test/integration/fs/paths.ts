@@ -13,6 +13,7 @@ import { INVALID_NAME, makeFixture } from '../../support/fs-fixture.ts';
 
 /** Paths that every function gets: ordinary ones, missing ones, odd ones. */
 const PATHS = [
+  '',
   'file.txt',
   'sub',
   'vacant',
@@ -29,7 +30,7 @@ const PATHS = [
   `${'n/'.repeat(2200)}`,
 ];
 
-const WRONG = [undefined, null, 5, {}, [], '', 'a\0b', Buffer.from('a\0b'), new URL('http://x/y')];
+const WRONG = [undefined, null, 5, {}, [], 'a\0b', Buffer.from('a\0b'), new URL('http://x/y')];
 
 const READING: ReadonlySet<string> = new Set(['readlink', 'access', 'exists']);
 
@@ -259,7 +260,11 @@ export default function paths({ plain, ours }: Api): void {
     try {
       for (const path of ['file.txt', './sub/../file.txt', 'gone'])
         await compare('stat', () => [path], { sameFiles: true });
-      assert.equal(await ours.promises.mkdir('x/y', { recursive: true }), join(fixture.path, 'x'));
+      for (const path of ['x/y', './x/../x/y', '../here/z'])
+        await compare('mkdir', (dir) => {
+          process.chdir(dir);
+          return [path, { recursive: true }];
+        });
     } finally {
       process.chdir(before);
     }

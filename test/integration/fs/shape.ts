@@ -98,6 +98,6 @@ export default function shape({ form, plain, ours }: Api): void {
 function values(module: object): Record<string, unknown> {
   const found: Record<string, unknown> = {};
   for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(module)))
-    if ('value' in property) found[name] = property.value;
+    if ('value' in property && name !== 'promises') found[name] = property.value;
   return found;
 }
