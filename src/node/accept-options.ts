@@ -35,7 +35,7 @@ function acceptEncoding(value: unknown): BufferEncoding | null | undefined {
 
 /** null: none. One that is aborted already, or no AbortSignal at all, is Node's. */
 function acceptSignal(value: unknown): AbortSignal | null | undefined {
-  if (value === undefined || value === null) return null;
+  if (value === undefined) return null;
   return value instanceof AbortSignal && !value.aborted ? value : undefined;
 }
 
@@ -46,17 +46,18 @@ const PLAIN_READ: FileOptions = {
   signal: undefined,
 };
 
-/** `flag` is what to open with if the options do not say. */
-export function acceptFileOptions(value: unknown, flag: string): FileOptions | undefined {
-  if (value === undefined && flag === 'r') return PLAIN_READ;
+/** `otherwise` is the flag to open with if the options do not say. */
+export function acceptFileOptions(value: unknown, otherwise: string): FileOptions | undefined {
+  if (value === undefined && otherwise === 'r') return PLAIN_READ;
   if (typeof value === 'function') return undefined;
   const given = isObject(value) ? value : { encoding: value };
-  const { flush, buffer } = given;
+  const { flush, buffer, flag } = given;
+  if (flag === '') return undefined; // Node's two forms do not agree on it
   if (flush !== undefined && flush !== null && flush !== false) return undefined;
   if (buffer !== undefined) return undefined;
   const signal = acceptSignal(given.signal);
   const encoding = acceptEncoding(given.encoding);
-  const flags = acceptFlags(given.flag || flag);
+  const flags = acceptFlags(flag || otherwise);
   const mode = acceptMode(given.mode, 0o666);
   if (encoding === undefined || flags === undefined || mode === undefined) return undefined;
   if (signal === undefined) return undefined;

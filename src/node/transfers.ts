@@ -47,18 +47,33 @@ interface SpanOptions {
   readonly position?: unknown;
 }
 
-/** (buffer), (buffer, options), (buffer, offset, length, position) and, reading, (options). */
-function spanOf(args: readonly unknown[], options: boolean): Span | undefined {
+/** Of read: (buffer), (options), (buffer, options or null), (buffer, offset, length, position). */
+function readSpan(args: readonly unknown[]): Span | undefined {
+  const [buffer, second, length] = args;
+  if (args.length === 4)
+    return typeof length === 'number' ? acceptSpan(buffer, second, length, args[3]) : undefined;
+  if (args.length === 2) {
+    if (second === null) return acceptSpan(buffer, 0, undefined, null);
+    return typeof second === 'object' ? optionsSpan(buffer, second as SpanOptions) : undefined;
+  }
+  if (args.length !== 1 || typeof buffer !== 'object' || buffer === null) return undefined;
+  if (ArrayBuffer.isView(buffer)) return acceptSpan(buffer, 0, undefined, null);
+  return optionsSpan((buffer as SpanOptions).buffer, buffer as SpanOptions);
+}
+
+function optionsSpan(buffer: unknown, options: SpanOptions): Span | undefined {
+  const { offset, length, position } = options;
+  return length === null ? undefined : acceptSpan(buffer, offset, length, position);
+}
+
+/** Of write: (buffer), (buffer, options), (buffer, offset), … (buffer, offset, length, position). */
+function writeSpan(args: readonly unknown[]): Span | undefined {
   const [buffer, second] = args;
-  if (args.length === 1 && options && typeof buffer === 'object' && !ArrayBuffer.isView(buffer)) {
-    const given = (buffer ?? {}) as SpanOptions;
-    return acceptSpan(given.buffer, given.offset, given.length, given.position);
-  }
-  if (args.length === 2 && typeof second === 'object' && second !== null) {
-    const given = second as SpanOptions;
-    return acceptSpan(buffer, given.offset, given.length, given.position);
-  }
-  return acceptSpan(buffer, second, args[2], args[3]);
+  if (args.length > 4) return undefined;
+  if (args.length === 2 && typeof second === 'object' && second !== null)
+    return optionsSpan(buffer, second as SpanOptions);
+  // Unlike read, whatever is no number means "the file's own position".
+  return acceptSpan(buffer, second, args[2], typeof args[3] === 'number' ? args[3] : null);
 }
 
 /** Callbacks that get the number of bytes and the buffer. */
@@ -104,7 +119,7 @@ function form(original: AnyFunction, begin: Begin): AnyFunction {
 
 export function readForm(original: AnyFunction): AnyFunction {
   return form(original, (kernel, fd, args, request) => {
-    const span = args.length <= 4 ? spanOf(args, true) : undefined;
+    const span = readSpan(args);
     if (span === undefined) return false;
     const [first] = args as [SpanOptions];
     const { succeed, fail } = request(ArrayBuffer.isView(first) ? first : first.buffer);
@@ -119,6 +134,7 @@ function stringSpan(args: readonly unknown[]): Span | undefined {
   if (args.length > 3) return undefined;
   if (encoding !== undefined && encoding !== null && !Buffer.isEncoding(encoding as string))
     return undefined;
+  if (/^hex$/i.test(String(encoding)) && (text as string).length % 2 !== 0) return undefined;
   const where = typeof position === 'number' ? acceptPosition(position) : CURRENT;
   const bytes = Buffer.from(text as string, (encoding as BufferEncoding | null) ?? 'utf8');
   if (where === undefined || bytes.length === 0 || bytes.length > TRANSFER_MAX) return undefined;
@@ -128,13 +144,7 @@ function stringSpan(args: readonly unknown[]): Span | undefined {
 export function writeForm(original: AnyFunction): AnyFunction {
   return form(original, (kernel, fd, args, request) => {
     const [data] = args;
-    let span: Span | undefined;
-    if (typeof data === 'string') span = stringSpan(args);
-    else if (args.length <= 4) {
-      // Unlike read, anything that is no number means "the file's own position".
-      const position = typeof args[3] === 'number' ? args[3] : null;
-      span = args.length === 4 ? acceptSpan(data, args[1], args[2], position) : spanOf(args, false);
-    }
+    const span = typeof data === 'string' ? stringSpan(args) : writeSpan(args);
     if (span === undefined) return false;
     const { succeed, fail } = request(data);
     write(kernel, fd, span.bytes, span.position, succeed, fail);

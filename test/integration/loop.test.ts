@@ -298,65 +298,61 @@ test('nothing runs while nothing is to do', async () => {
 
 /* --- Ending in mid-call ----------------------------------------------------------------------- */
 
-/** Counts what belongs to the process; `settle` waits until it is what it was. */
+/** What belongs to a process and must not grow. */
 const CENSUS = `
 import fs from 'node:fs';
-export const census = () => ({
+import v8 from 'node:v8';
+import vm from 'node:vm';
+import { openOn, until } from '#test/support/backends.ts';
+v8.setFlagsFromString('--expose-gc');
+const gc = vm.runInNewContext('gc');
+
+/** Mappings as large as a desk or a pool, and those of rings; V8's heap comes and goes. */
+const isOurs = (line) => {
+  const [range, , , , , name] = line.split(/ +/);
+  const [from, to] = range.split('-').map((half) => Number.parseInt(half, 16));
+  return /io_uring/.test(name) || (!name && to - from >= 4 << 20 && to - from < 60 << 20);
+};
+const census = () => ({
   descriptors: fs.readdirSync('/proc/self/fd').length,
   threads: fs.readdirSync('/proc/self/task').length,
-  mappings: fs.readFileSync('/proc/self/maps', 'utf8').split('\\n')
-    .filter((line) => /io_uring|anon_inode|^\\S+ rw-p 00000000 00:00 0 *$/.test(line))
-    .reduce((sum, line) => {
-      const [from, to] = line.split(' ')[0].split('-').map((half) => Number.parseInt(half, 16));
-      // Only what is as large as a kernel's desk or pool: V8's heap comes and goes.
-      return to - from > 4_000_000 && to - from < 60_000_000 ? sum + 1 : sum;
-    }, 0),
+  mappings: fs.readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => line && isOurs(line)).length,
 });
+
+/** Runs the cycle often and prints the counts after the second time and at the end. */
+async function compare(cycle, times) {
+  await cycle();
+  await cycle();
+  // Threads that are idle end after five seconds.
+  let before = census();
+  await until(() => {
+    gc();
+    const now = census();
+    const same = JSON.stringify(now) === JSON.stringify(before) && now.threads < 20;
+    before = now;
+    return same;
+  }, 'quiet').catch(() => {});
+  for (let i = 0; i < times; i++) await cycle();
+  await until(() => {
+    gc();
+    const now = census();
+    return Object.keys(now).every((key) => now[key] <= before[key]);
+  }, 'as before').catch(() => {});
+  console.log(JSON.stringify([before, census()]));
+}
 `;
 
-const WORKERS = `${CENSUS}
-import { once } from 'node:events';
-import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
-import { openOn, until } from '#test/support/backends.ts';
-import { writeFileSync, mkdtempSync } from 'node:fs';
-
-const backend = process.argv[2];
-const CALLS = 1000;
-const source = \`
-  import('tsx/esm/api').then(async ({ tsImport }) => {
-    const { openOn, until } = await tsImport('#test/support/backends.ts', 'file://#');
-    const { parentPort, workerData } = require('node:worker_threads');
-    const fs = require('node:fs');
-    const kernel = openOn(workerData.backend);
-    const fds = Buffer.alloc(8);
-    await kernel.post('pipe2', fds, 0).promise();
-    const fifo = workerData.fifo;
-    const time = Buffer.alloc(16);
-    time.writeBigInt64LE(1000n);
-    const calls = [];
-    for (let i = 0; i < \${CALLS}; i++) {
-      if (i % 3 === 0) calls.push(kernel.post('openat', -100, fifo, 0, 0));
-      else if (i % 3 === 1) calls.push(kernel.post('clock_nanosleep', 1, 0, time, null));
-      else calls.push(kernel.post('read', fds.readInt32LE(0), Buffer.alloc(100), 100));
-    }
-    await until(() => calls.every((call) => call.status === 'busy'), 'all busy');
-    fs.closeSync(fds.readInt32LE(4)); // the reads' end stays open with the other
-    parentPort.postMessage(calls.length);
-  }).catch((error) => { throw error; });
-\`;
-
-const main = openOn(backend);
-const fifo = mkdtempSync('/tmp/trapless-loop-') + '/fifo';
-await main.post('mknodat', -100, fifo, 0o010600, 0).promise();
-`;
-
-void WORKERS;
+function assertNoGrowth(lines: readonly string[], stderr: string): void {
+  assert.ok(lines.length > 0, stderr);
+  const [before, after] = JSON.parse(lines.at(-1)!);
+  for (const what of ['descriptors', 'threads', 'mappings'])
+    assert.ok(after[what] <= before[what], `${what} leak: ${lines.at(-1)}`);
+}
 
 onBackends('kernels that end in mid-call leave nothing behind', async (backend) => {
   const { code, lines, stderr } = await runProgram(
     `${CENSUS}
-    import { openOn, until } from '#test/support/backends.ts';
-    const cycle = async () => {
+    await compare(async () => {
       const kernel = openOn(process.argv[2]);
       const fds = Buffer.alloc(8);
       await kernel.post('pipe2', fds, 0).promise();
@@ -368,29 +364,84 @@ onBackends('kernels that end in mid-call leave nothing behind', async (backend) 
       kernel.close();
       fs.closeSync(reader);
       fs.closeSync(writer);
-    };
-    await cycle();
-    await cycle();
-    for (let i = 0; i < 5; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 20)); }
-    const before = census();
-    for (let i = 0; i < 25; i++) await cycle();
-    const same = () => {
-      gc();
-      const now = census();
-      return now.descriptors <= before.descriptors && now.threads <= before.threads &&
-        now.mappings <= before.mappings;
-    };
-    await until(same, 'as before').catch(() => {});
-    console.log(JSON.stringify([before, census()]));
-  `.replace(
-      "import fs from 'node:fs';",
-      "import fs from 'node:fs';\nimport v8 from 'node:v8';\nimport vm from 'node:vm';\nv8.setFlagsFromString('--expose-gc');\nconst gc = vm.runInNewContext('gc');",
-    ),
+    }, 25);
+    process.exit();
+  `,
     [backend],
   );
+  assertNoGrowth(lines, stderr);
   assert.equal(code, 0, stderr);
-  const [was, is] = JSON.parse(lines[0]);
-  assert.ok(is.descriptors <= was.descriptors, lines[0]);
-  assert.ok(is.threads <= was.threads, lines[0]);
-  assert.ok(is.mappings <= was.mappings, lines[0]);
+});
+
+onBackends(
+  'a worker terminated with 1,000 calls in flight leaves nothing behind',
+  async (backend) => {
+    const { code, lines, stderr } = await runProgram(
+      `${CENSUS}
+    import { once } from 'node:events';
+    import { fileURLToPath } from 'node:url';
+    import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+
+    if (isMainThread) {
+      const backend = process.argv[2];
+      const main = openOn(backend);
+      const fifo = fs.mkdtempSync('/tmp/trapless-loop-') + '/fifo';
+      await main.post('mknodat', -100, fifo, 0o010600, 0).promise();
+      await compare(async () => {
+        const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { backend, fifo } });
+        const [message] = await once(worker, 'message');
+        if (message !== 1000) throw new Error(message);
+        const mine = main.post('getppid');
+        await worker.terminate();
+        if ((await mine.promise()) !== BigInt(process.ppid)) throw new Error('main suffers');
+      }, 3);
+      fs.rmSync(fifo);
+      process.exit();
+    } else {
+      const kernel = openOn(workerData.backend);
+      const fds = Buffer.alloc(8);
+      await kernel.post('pipe2', fds, 0).promise();
+      const time = Buffer.alloc(16);
+      time.writeBigInt64LE(1000n);
+      const calls = Array.from({ length: 1000 }, (_, i) => {
+        if (i % 3 === 0) return kernel.post('openat', -100, workerData.fifo, 0, 0);
+        if (i % 3 === 1) return kernel.post('clock_nanosleep', 1, 0, time, null);
+        return kernel.post('read', fds.readInt32LE(0), Buffer.alloc(100), 100);
+      });
+      await until(() => calls.every((call) => call.status === 'busy'), 'all busy');
+      parentPort.postMessage(calls.length);
+      // A worker's descriptors are the process's: these two are given up with the calls.
+      process.on('exit', () => {
+        fs.closeSync(fds.readInt32LE(0));
+        fs.closeSync(fds.readInt32LE(4));
+      });
+    }
+  `,
+      [backend],
+    );
+    assertNoGrowth(lines, stderr);
+    assert.equal(code, 0, stderr);
+  },
+);
+
+test('each worker has kernels of its own, all served by one crew', async () => {
+  const { code, lines, stderr } = await runProgram(`
+    import { once } from 'node:events';
+    import { fileURLToPath } from 'node:url';
+    import { isMainThread, parentPort, threadId, Worker } from 'node:worker_threads';
+    import { register } from '#src/syscall.ts';
+    const kernel = register({ ring: threadId % 2 === 0 });
+    let sum = 0n;
+    for (let i = 0; i < 2000; i++) sum += await kernel.post('getppid').promise();
+    if (!isMainThread) {
+      parentPort.postMessage(String(sum));
+    } else {
+      const workers = Array.from({ length: 4 }, () => new Worker(fileURLToPath(import.meta.url)));
+      const sums = await Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0]));
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      console.log(sums.every((one) => one === String(sum)), sum === 2000n * BigInt(process.ppid));
+    }
+  `);
+  assert.deepEqual(lines, ['true true'], stderr);
+  assert.equal(code, 0);
 });

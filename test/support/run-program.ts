@@ -4,17 +4,18 @@
  *
  *   const { code, lines } = await runProgram(`console.log(process.argv[2])`, ['x']);
  *
- * They are ES modules in TypeScript; `import` paths that begin with `#` lead to the repository.
+ * They are ES modules in TypeScript; imports from `#…` lead to the repository. Each is bundled
+ * into one plain file, so that workers can run it too: `new Worker(fileURLToPath(import.meta.url))`.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
+import { packageRoot } from '../../src/native/addon.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-/** A program that hangs is ended after this long; the longest one takes some seconds. */
-const PATIENCE_MS = 120_000;
+/** A program that hangs is ended after this long; the longest one takes a minute. */
+const PATIENCE_MS = 180_000;
 
 export interface Ended {
   readonly code: number | null;
@@ -25,12 +26,28 @@ export interface Ended {
 }
 
 export function runProgram(source: string, args: readonly string[] = []): Promise<Ended> {
+  const root = packageRoot();
   const folder = mkdtempSync(join(tmpdir(), 'trapless-program-'));
-  const file = join(folder, 'program.mts');
-  writeFileSync(file, source.replaceAll(/from '#/g, `from '${root}`));
+  const file = join(folder, 'program.mjs');
+  buildSync({
+    stdin: {
+      contents: source.replaceAll(/from '#/g, `from '${root}/`),
+      resolveDir: root,
+      loader: 'ts',
+    },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: 'inline',
+    logLevel: 'silent',
+    outfile: file,
+  });
+  const addon = join(root, 'native', 'build', 'Release', 'trapless.node');
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', file, ...args], {
+    const child = spawn(process.execPath, ['--enable-source-maps', file, ...args], {
       cwd: root,
+      env: { ...process.env, TRAPLESS_ADDON: process.env.TRAPLESS_ADDON ?? addon },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: PATIENCE_MS,
       killSignal: 'SIGKILL',
