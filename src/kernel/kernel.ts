@@ -69,6 +69,8 @@ export class Kernel {
   /** Operations the program waits for; the loop lives while there are any. */
   #operations = 0;
   #alive = false;
+  /** Chains given up and still in flight, by their first entry: no operations any more. */
+  readonly #abandoned = new Set<number>();
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -189,7 +191,7 @@ export class Kernel {
       const id = finished.at(this.#delivered++);
       const completion = this.#completions[id];
       this.#completions[id] = null;
-      this.#operations--;
+      if (!this.#abandoned.delete(id)) this.#operations--;
       if (this.counters.timing) this.counters.delivered(id);
       completion?.done(this, id);
       between();
@@ -239,11 +241,14 @@ export class Kernel {
   }
 
   /** The caller gave up on a chain. It stays in flight, its memory with it, until done; then
-   *  only `cleanUp` runs. */
+   *  only `cleanUp` runs. The loop no longer lives for it. */
   abandon(id: number, cleanUp: Completion): void {
-    if (this.#completions[id] === null) return;
+    if (this.#completions[id] === null || this.#abandoned.has(id)) return;
     this.pages.abandon(this.#scheduler.current(id));
     this.#completions[id] = cleanUp;
+    this.#abandoned.add(id);
+    this.#operations--;
+    this.#rest();
   }
 
   /** Runs everything posted so far to its end, but delivers nothing: before credentials change,

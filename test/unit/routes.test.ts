@@ -1,6 +1,6 @@
 /**
  * The routing table against what the syscall threads can do: a call routed to the ring needs an
- * encoder, one tried on the spot needs a case in native/execute.c.
+ * encoder, one tried on the spot needs a case in native/attempt.c.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ test('an opcode that this Linux lacks has no encoder', () => {
 });
 
 test('what is tried on the spot is known there', () => {
-  const source = readFileSync(new URL('../../native/execute.c', import.meta.url), 'utf8');
+  const source = readFileSync(new URL('../../native/attempt.c', import.meta.url), 'utf8');
   const body = source.slice(source.indexOf('tl__attempt_now('));
   for (const [name, { first }] of Object.entries(ROUTES))
     if (first === 'spot') assert.ok(body.includes(`case SYS_${name}:`), name);
