@@ -38,7 +38,7 @@ test('an opcode that this Linux lacks has no encoder', () => {
 
 test('what is tried on the spot is known there', () => {
   const source = readFileSync(new URL('../../native/attempt.c', import.meta.url), 'utf8');
-  const body = source.slice(source.indexOf('tl__attempt_now('));
+  const body = source.slice(source.indexOf('tl_attempt_now('));
   for (const [name, { first }] of Object.entries(ROUTES))
     if (first === 'spot') assert.ok(body.includes(`case SYS_${name}:`), name);
 });
