@@ -7,10 +7,11 @@
  *   node scripts/build.mjs --no-native  TypeScript only
  *
  * One bundle holds the whole runtime: the state of a thread (its kernel) exists once, however it is
- * imported. A second, small one is all that a program's start has to read.
+ * imported. A second, small one is all that a program's start has to read. V8's code cache makes
+ * loading the first one quick, with the Node that built it (scripts/code-cache.mjs).
  */
 import { spawnSync } from 'node:child_process';
-import fs, { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import fs, { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -82,8 +83,27 @@ async function bundle() {
       },
     ],
   });
+  for (const name of ['trapless.cjs', 'start.cjs', 'cli.cjs']) lighten(join(dist, name));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
+}
+
+/**
+ * Two things that make loading a bundle slow:
+ * - For `import fs from 'node:fs'` esbuild copies every property of the module, as a getter. All
+ *   that is imported so are Node's modules: an object with the module behind it does as well.
+ * - A character beyond ASCII makes V8 keep the whole text in two bytes each. esbuild leaves such
+ *   characters in comments only.
+ */
+function lighten(file) {
+  const helper = /^var __toESM = \(mod, isNodeMode, target\) => \(.*?\n\)\);$/ms;
+  let text = readFileSync(file, 'utf8');
+  if (text.includes('= __toESM(')) {
+    if (!helper.test(text)) throw new Error(`${file}: esbuild's __toESM looks different now`);
+    text = text.replace(helper, 'var __toESM = (mod) => ({ __proto__: mod, default: mod });');
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: ASCII begins with them
+  writeFileSync(file, text.replace(/[^\x00-\x7f]/g, '-'));
 }
 
 /** Names of later Node versions, for `import { glob } from 'trapless/fs'`. */
@@ -119,6 +139,8 @@ if (!args.has('--no-types')) rmSync(join(dist, 'types'), { recursive: true, forc
 mkdirSync(dist, { recursive: true });
 await bundle();
 await writeEntries();
+if (process.platform === 'linux')
+  run('the code cache', process.execPath, [join(root, 'scripts', 'code-cache.mjs')]);
 if (!args.has('--no-types'))
   run('the types', process.execPath, [
     join(root, 'node_modules', 'typescript', 'bin', 'tsc'),

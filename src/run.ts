@@ -8,9 +8,9 @@
  * Choices are left in the environment (TRAPLESS_…), where workers and children find them too.
  */
 import { readFileSync } from 'node:fs';
+import Module from 'node:module';
 import { resolve } from 'node:path';
 import { kernelOptions, parseCores } from './kernel/options.ts';
-import { builtin } from './node/builtin.ts';
 import { commandLine } from './node/bundles.ts';
 import { register } from './register.ts';
 
@@ -125,7 +125,7 @@ interface Loader {
 
 /** Hands over as if Node had been started with `app`: our own main module never was. */
 function start(app: string, args: readonly string[]): void {
-  const loader = builtin('node:module') as unknown as Loader;
+  const loader = Module as unknown as Loader;
   const own = process.mainModule?.filename;
   if (own !== undefined) delete loader._cache[own];
   Reflect.deleteProperty(process, 'mainModule');

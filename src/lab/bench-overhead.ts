@@ -1,368 +1,515 @@
 /**
- * `trapless bench overhead`: figures 9 and 10 of FlexSC. What one exception-less call costs,
- * against the size of its batch: on one core (figure 9), and with the other core doing the
- * kernel's work (figure 10); beside it the synchronous call, and the same in C.
+ * `trapless bench overhead`: what a system call costs by syscall page against batch size, as
+ * figures 9 and 10 of FlexSC (section 5.1), beside the synchronous call and the same in C.
  *
- * Each way of calling is a process of its own, every trial a fresh one; the ways take turns.
+ * Figure 9 is one core: the program posts a batch, then the kernel is entered once for all of it.
+ * Figure 10 is a second core that does the kernel's work. Every configuration is a process of its
+ * own, they take turns (A B C A B C), and the C limit takes its turn among them.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { formatEnvironment, readEnvironment } from '../report/environment.ts';
+import { type Environment, formatEnvironment, readEnvironment } from '../report/environment.ts';
 import { packageRoot } from '../report/package-root.ts';
-import { formatPlot } from '../report/plot.ts';
+import { formatPlot, type Series } from '../report/plot.ts';
 import { Progress } from '../report/progress.ts';
-import { median } from '../report/statistics.ts';
+import { type Summary, summarize } from '../report/statistics.ts';
 import { formatNumber, formatRatio, formatTable } from '../report/table.ts';
-import { UsageError, wholeNumber } from '../report/usage.ts';
-import { createScratch, type Scratch } from './scratch.ts';
+import { wholeNumber } from '../report/usage.ts';
+import { compileLimit, type Limit } from './overhead-limit.ts';
+import {
+  FILE_BYTES,
+  type Figure,
+  runTrial,
+  type Setting,
+  type SkippedCase,
+  type TrialPlan,
+} from './overhead-trial.ts';
+import { createScratch, exitOnSignals } from './scratch.ts';
 
-const BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
-const CALLS = ['nop', 'getppid', 'read-1k'] as const;
-type Call = (typeof CALLS)[number];
+interface CaseText {
+  readonly figure: 9 | 10;
+  readonly setting: Setting;
+  readonly what: string;
+  /** The same in C, as native/bench/overhead.c calls it. */
+  readonly c: string;
+  /** The least that is possible in C: the same without syscall pages; if that is something else. */
+  readonly bare?: string;
+  /** The synchronous call it stands for. */
+  readonly sync: 'getppid' | 'read';
+}
 
-/** The ways of calling, and which calls each can do. */
-const WAYS = {
-  sync: { what: 'synchronous call from JavaScript', calls: ['getppid', 'read-1k'], far: false },
-  spot: { what: 'on the spot, one core', calls: CALLS, far: false },
-  ring: { what: 'ring, one core', calls: ['nop', 'read-1k'], far: false },
-  sqpoll: { what: "ring, Linux's thread on the other core", calls: ['nop', 'read-1k'], far: true },
-  crew: { what: 'crew thread on the other core', calls: CALLS, far: true },
-} as const;
-type Way = keyof typeof WAYS;
+/** A case's name is that of the JSON lines, before `@batch`. */
+export const overheadCases: Readonly<Record<string, CaseText>> = {
+  nop: {
+    figure: 9,
+    setting: 'batching',
+    what: 'no-op on the ring',
+    c: 'page_ring_nop',
+    bare: 'ring_nop',
+    sync: 'getppid',
+  },
+  getppid: {
+    figure: 9,
+    setting: 'batching',
+    what: 'getppid on the spot',
+    c: 'spot_getppid',
+    bare: 'sync_getppid',
+    sync: 'getppid',
+  },
+  read: {
+    figure: 9,
+    setting: 'batching',
+    what: 'read on the spot',
+    c: 'spot_read_1k',
+    bare: 'sync_pread_1k',
+    sync: 'read',
+  },
+  'read-ring': {
+    figure: 9,
+    setting: 'batching',
+    what: 'read on the ring',
+    c: 'page_ring_read_1k',
+    bare: 'ring_read_1k',
+    sync: 'read',
+  },
+  'nop-post': {
+    figure: 9,
+    setting: 'post',
+    what: 'no-op by post()',
+    c: 'page_ring_nop',
+    bare: 'ring_nop',
+    sync: 'getppid',
+  },
+  'nop-sqpoll': {
+    figure: 10,
+    setting: 'sqpoll',
+    what: 'no-op by SQPOLL',
+    c: 'sqpoll_nop',
+    sync: 'getppid',
+  },
+  'read-sqpoll': {
+    figure: 10,
+    setting: 'sqpoll',
+    what: 'read by SQPOLL',
+    c: 'sqpoll_read_1k',
+    sync: 'read',
+  },
+  'nop-crew': {
+    figure: 10,
+    setting: 'crew',
+    what: 'no-op by the crew',
+    c: 'crew_nop',
+    sync: 'getppid',
+  },
+  'getppid-crew': {
+    figure: 10,
+    setting: 'crew',
+    what: 'getppid by the crew',
+    c: 'crew_getppid',
+    sync: 'getppid',
+  },
+  'read-crew': {
+    figure: 10,
+    setting: 'crew',
+    what: 'read by the crew',
+    c: 'crew_read_1k',
+    sync: 'read',
+  },
+};
 
-/** The C program's names for the same things. */
-const IN_C: Readonly<Record<string, string>> = {
-  'sync getppid': 'sync_getppid',
-  'sync read-1k': 'sync_pread_1k',
-  'ring nop': 'page_ring_nop',
-  'ring read-1k': 'page_ring_read_1k',
-  'spot getppid': 'spot_getppid',
-  'spot read-1k': 'spot_read_1k',
-  'sqpoll nop': 'sqpoll_nop',
-  'sqpoll read-1k': 'sqpoll_read_1k',
-  'crew nop': 'crew_nop',
-  'crew getppid': 'crew_getppid',
-  'crew read-1k': 'crew_read_1k',
+export interface OverheadOptions {
+  readonly trials?: number;
+  readonly rounds?: number;
+  readonly roundMs?: number;
+  readonly batches?: readonly number[];
+  /** The core that works for the program in figure 10. Default: the last. */
+  readonly cpu?: number;
+  /** Measure the C limit. Default true. */
+  readonly limit?: boolean;
+  /** Where the measured file goes. Default: the temporary directory. */
+  readonly directory?: string;
+  readonly progress?: Progress;
+}
+
+export interface OverheadReport {
+  readonly environment: Environment;
+  readonly batches: readonly number[];
+  /** Nanoseconds per call of trapless, by `case@batch`. */
+  readonly ours: ReadonlyMap<string, Summary>;
+  /** Of the C program, by its `case@batch`. */
+  readonly c: ReadonlyMap<string, Summary>;
+  /** Of the synchronous call from JavaScript. */
+  readonly sync: ReadonlyMap<string, Summary>;
+  /** What was not measured, and why. */
+  readonly skipped: ReadonlyMap<string, string>;
+}
+
+const defaults = {
+  trials: 5,
+  rounds: 5,
+  roundMs: 10,
+  batches: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+  quick: { trials: 3, rounds: 3, roundMs: 3 },
 };
 
 export const help = `Usage: trapless bench overhead [options]
 
-Figures 9 and 10 of FlexSC: the cost of one call against the size of its batch, for a no-op,
-getppid and a cached read of 1 KiB; on one core, and with another core doing the kernel's work.
-Beside it the synchronous call and, in a checkout with a C compiler, the same in C.
+Measures what one system call costs, in nanoseconds, against the size of the batch it is posted
+in: FlexSC's figures 9 (one core, one kernel entry per batch) and 10 (another core does the
+kernel's work), for a no-op, getppid and a read of 1 KiB from the page cache. Beside it: the
+synchronous call from JavaScript, and the same in C (compiled here, if there is a compiler).
 
-  --trials N    processes per way of calling, interleaved (default 5)
-  --core N      the core that works for us (default: the last)
-  --quick       a first impression: fewer and shorter rounds
-  --json        one object per line: {suite, case, unit, ours, peer, peerName, ratio};
-                a ratio above 1: trapless is faster
-  -h, --help    this text
+Options
+  --trials N   processes per configuration, taking turns (default ${defaults.trials})
+  --quick      ${defaults.quick.trials} short trials: about half a minute
+  --cpu N      the core that works for the program in figure 10 (default: the last one)
+  --no-c       without the C limit
+  --dir DIR    where the file is that is read (default: the temporary directory)
+  --json       one JSON object per line instead of tables and plots; no progress
+
+A ratio is the peer's time divided by ours: above 1 trapless is faster.
+Medians of all trials, of each its fastest round; the spread is from the fastest to the slowest
+trial.
 `;
-
-interface Settings {
-  readonly trials: number;
-  readonly core: number;
-  readonly roundMs: number;
-  readonly rounds: number;
-  readonly quick: boolean;
-  readonly json: boolean;
-}
 
 export async function run(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...argv],
     options: {
       trials: { type: 'string' },
-      core: { type: 'string' },
       quick: { type: 'boolean', default: false },
+      cpu: { type: 'string' },
+      'no-c': { type: 'boolean', default: false },
+      dir: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
+      // This program's own children: a plan.
+      trial: { type: 'string' },
     },
   });
   if (values.help) {
     console.log(help);
     return 0;
   }
-  const cores = availableParallelism();
-  const core = values.core === undefined ? cores - 1 : Number(values.core);
-  if (!Number.isInteger(core) || core < 0)
-    throw new UsageError(`--core takes the number of a core, not '${values.core}'`);
-  const quick = values.quick;
-  const settings: Settings = {
-    trials: values.trials ? wholeNumber('--trials', values.trials, 100) : quick ? 2 : 5,
-    core,
-    roundMs: quick ? 4 : 12,
-    rounds: quick ? 3 : 5,
-    quick,
-    json: values.json,
-  };
-  const report = measureAll(settings);
-  console.log(settings.json ? formatJson(report) : formatReport(report));
+  if (values.trial !== undefined) return runChild(JSON.parse(values.trial));
+
+  const json = values.json ?? false;
+  const progress = new Progress({ silent: json });
+  try {
+    const report = await benchOverhead({
+      ...(values.quick ? defaults.quick : {}),
+      ...(values.trials === undefined
+        ? {}
+        : { trials: wholeNumber('--trials', values.trials, 1000) }),
+      ...(values.cpu === undefined ? {} : { cpu: coreNumber(values.cpu) }),
+      limit: !values['no-c'],
+      directory: values.dir,
+      progress,
+    });
+    progress.finish();
+    console.log(json ? formatJson(report) : formatReport(report));
+    return 0;
+  } finally {
+    progress.finish();
+  }
+}
+
+function coreNumber(text: string): number {
+  return wholeNumber('--cpu', String(Number(text) + 1), 4096) - 1;
+}
+
+function runChild(plan: TrialPlan): number {
+  for (const line of runTrial(plan)) console.log(JSON.stringify(line));
   return 0;
 }
 
-/** Nanoseconds per call by 'way call batch' (ours) and by the C program's 'case batch'. */
-interface Report {
-  readonly ours: ReadonlyMap<string, number>;
-  readonly spread: ReadonlyMap<string, readonly [number, number]>;
-  readonly c: ReadonlyMap<string, number>;
-  readonly skipped: readonly string[];
-}
+/* --- Measuring ---------------------------------------------------------------------------------- */
 
-const key = (way: string, call: string, batch: number) => `${way} ${call} ${batch}`;
-
-function measureAll(settings: Settings): Report {
-  const scratch = createScratch();
-  const skipped: string[] = [];
-  const ways = (Object.keys(WAYS) as Way[]).filter((way) => {
-    if (!WAYS[way].far || availableParallelism() > 1) return true;
-    skipped.push(`${way}: there is no other core`);
-    return false;
+/** Measures; see `OverheadOptions` for what can be chosen. */
+export async function benchOverhead(options: OverheadOptions = {}): Promise<OverheadReport> {
+  const { trials = defaults.trials, progress = new Progress({ silent: true }) } = options;
+  const batches = options.batches ?? defaults.batches;
+  const cpu = options.cpu ?? availableParallelism() - 1;
+  const skipped = new Map<string, string>();
+  const samples = { ours: new Samples(), c: new Samples(), sync: new Samples() };
+  const running = new Set<ChildProcess>();
+  // Not in memory, unlike the other benchmarks: io_uring reads a tmpfs in a thread of its own.
+  const scratch = createScratch(options.directory ?? tmpdir());
+  const restoreSignals = exitOnSignals(() => {
+    for (const child of running) child.kill('SIGKILL');
   });
-  const program = compileC(scratch, skipped);
-  const progress = new Progress({
-    total: settings.trials * (ways.length + (program ? 1 : 0)),
-    silent: settings.json,
-  });
-  const ours = new Map<string, number[]>();
-  const c = new Map<string, number[]>();
   try {
-    for (let trial = 1; trial <= settings.trials; trial++) {
-      for (const way of ways) {
-        progress.step(`trial ${trial} of ${settings.trials}: ${WAYS[way].what}`);
-        runChild(way, settings, ours, skipped);
+    const environment = readEnvironment({ directory: scratch.path });
+    const file = join(scratch.path, 'file');
+    writeFileSync(file, Buffer.alloc(FILE_BYTES, 1));
+    const plan = {
+      file,
+      batches,
+      cpu,
+      rounds: options.rounds ?? defaults.rounds,
+      roundMs: options.roundMs ?? defaults.roundMs,
+    };
+    const settings = settingsHere(skipped);
+    const limit = options.limit === false ? null : await limitHere(scratch.path, skipped);
+    progress.expect(trials * (settings.length + (limit ? 1 : 0)));
+    for (let trial = 1; trial <= trials; trial++) {
+      for (const setting of settings) {
+        progress.step(`trial ${trial} of ${trials}: ${setting}`);
+        if (skipped.has(setting)) continue;
+        try {
+          const into = setting === 'sync' ? samples.sync : samples.ours;
+          const results = await runInChild({ setting, ...plan }, running);
+          into.add(results.filter((one) => 'ns' in one));
+          for (const one of results) if ('skipped' in one) skipped.set(one.case, one.skipped);
+        } catch (error) {
+          // Refused rings and the like: the rest can still be measured.
+          skipped.set(setting, (error as Error).message);
+        }
       }
-      if (program === null) continue;
-      progress.step(`trial ${trial} of ${settings.trials}: the same in C`);
-      runC(program, settings, c, skipped);
+      if (limit === null) continue;
+      progress.step(`trial ${trial} of ${trials}: the same in C`);
+      samples.c.add(await limit.run({ cpu, quick: true }));
     }
+    const { ours, c, sync } = samples;
+    return { environment, batches, ours: ours.all(), c: c.all(), sync: sync.all(), skipped };
   } finally {
-    progress.finish();
     scratch.remove();
-  }
-  return {
-    ours: medians(ours),
-    spread: new Map([...ours].map(([name, ns]) => [name, [Math.min(...ns), Math.max(...ns)]])),
-    c: medians(c),
-    skipped: [...new Set(skipped)],
-  };
-}
-
-function medians(all: ReadonlyMap<string, number[]>): Map<string, number> {
-  return new Map([...all].map(([name, ns]) => [name, median(ns)]));
-}
-
-function collect(into: Map<string, number[]>, name: string, ns: number): void {
-  const list = into.get(name);
-  if (list) list.push(ns);
-  else into.set(name, [ns]);
-}
-
-interface Line {
-  readonly call: string;
-  readonly case?: string;
-  readonly batch: number;
-  readonly ns: number;
-  readonly skipped?: string;
-}
-
-function linesOf(output: string): Line[] {
-  return output
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => JSON.parse(line) as Line);
-}
-
-function runChild(
-  way: Way,
-  settings: Settings,
-  ours: Map<string, number[]>,
-  skipped: string[],
-): void {
-  const plan = {
-    way,
-    calls: WAYS[way].calls,
-    batches: settings.quick ? BATCHES.filter((batch) => batch !== 2 && batch !== 128) : BATCHES,
-    roundMs: settings.roundMs,
-    rounds: settings.rounds,
-    core: settings.core,
-  };
-  const child = join(packageRoot(), 'dist', 'children', 'overhead-child.mjs');
-  const output = execFileSync(process.execPath, [child, JSON.stringify(plan)], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for (const line of linesOf(output)) {
-    if (line.skipped !== undefined) skipped.push(`${way}: ${line.skipped}`);
-    else collect(ours, key(way, line.call, line.batch), line.ns);
+    restoreSignals();
   }
 }
 
-/** native/bench/overhead.c is in the repository only. */
-function compileC(scratch: Scratch, skipped: string[]): string | null {
-  const native = join(packageRoot(), 'native');
-  const source = join(native, 'bench', 'overhead.c');
-  if (!existsSync(source)) {
-    skipped.push('C: its source is in the repository, not in the package');
-    return null;
+class Samples {
+  readonly #values = new Map<string, number[]>();
+
+  add(figures: readonly Figure[]): void {
+    for (const { case: name, batch, ns } of figures) {
+      const key = keyOf(name, batch);
+      this.#values.set(key, [...(this.#values.get(key) ?? []), ns]);
+    }
   }
-  const program = join(scratch.path, 'overhead');
-  const others = ['ring', 'crew', 'spot', 'attempt', 'execute', 'pack'].map((name) =>
-    join(native, `${name}.c`),
-  );
-  const { status, error, stderr } = spawnSync(
-    'cc',
-    ['-O2', '-std=c11', '-pthread', source, ...others, '-o', program],
-    { encoding: 'utf8' },
-  );
-  if (status === 0) return program;
-  skipped.push(`C: ${error ? 'there is no compiler (cc)' : stderr.trim()}`);
+
+  all(): Map<string, Summary> {
+    return new Map(Array.from(this.#values, ([key, values]) => [key, summarize(values)]));
+  }
+}
+
+function keyOf(name: string, batch: number): string {
+  return `${name}@${batch}`;
+}
+
+function settingsHere(skipped: Map<string, string>): Setting[] {
+  if (availableParallelism() > 1) return ['sync', 'batching', 'post', 'sqpoll', 'crew'];
+  for (const setting of ['sqpoll', 'crew']) skipped.set(setting, 'needs a second core');
+  return ['sync', 'batching', 'post'];
+}
+
+async function limitHere(directory: string, skipped: Map<string, string>): Promise<Limit | null> {
+  const limit = await compileLimit(directory);
+  if (!('reason' in limit)) return limit;
+  skipped.set('C limit', limit.reason);
   return null;
 }
 
-function runC(
-  program: string,
-  settings: Settings,
-  c: Map<string, number[]>,
-  skipped: string[],
-): void {
-  const args = ['--cpu', String(settings.core), ...(settings.quick ? ['--quick'] : [])];
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
-  if (status !== 0) {
-    skipped.push(`C: ${stderr.trim()}`);
-    return;
-  }
-  for (const line of linesOf(stdout)) {
-    if (line.skipped !== undefined) skipped.push(`C ${line.case}: ${line.skipped}`);
-    else collect(c, `${line.case} ${line.batch}`, line.ns);
-  }
+/** A trial hangs when it has not ended after this long; the longest takes some seconds. */
+const TRIAL_MS_MAX = 120_000;
+
+function runInChild(
+  plan: TrialPlan,
+  running: Set<ChildProcess>,
+): Promise<(Figure | SkippedCase)[]> {
+  const env = { ...process.env };
+  for (const name of Object.keys(env))
+    if (/^(TRAPLESS_(RING|SQPOLL|CORES|SHARE|ORDER)|NODE_OPTIONS)$/.test(name)) delete env[name];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, childArguments(JSON.stringify(plan)), {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: TRIAL_MS_MAX,
+      killSignal: 'SIGKILL',
+    });
+    running.add(child);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr = (stderr + chunk).slice(-4000);
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      running.delete(child);
+      if (code === 0)
+        resolve(
+          stdout
+            .split('\n')
+            .filter(Boolean)
+            .map((line) => JSON.parse(line)),
+        );
+      else reject(new Error(`exit ${code ?? signal}: ${messageIn(stderr)}`));
+    });
+  });
 }
 
-/* --- Report --------------------------------------------------------------------------------- */
-
-function inC(report: Report, way: string, call: string, batch: number): number | undefined {
-  return report.c.get(`${IN_C[`${way} ${call}`]} ${batch}`);
+/** The same program once more: from what is built, or in a checkout's tests from the sources. */
+function childArguments(trial: string): string[] {
+  const root = packageRoot();
+  const built = join(root, 'bin', 'trapless.cjs');
+  if (typeof __dirname === 'string' && existsSync(built))
+    return [built, 'bench', 'overhead', '--trial', trial];
+  const self = pathToFileURL(join(root, 'src', 'lab', 'bench-overhead.ts')).href;
+  const script = `import { run } from ${JSON.stringify(self)}; await run(['--trial', ${JSON.stringify(trial)}]);`;
+  return ['--import', 'tsx', '--input-type=module', '-e', script];
 }
 
-/** One figure's table and plot for one call. */
-function formatFigure(report: Report, call: Call, far: boolean): string {
-  const ways = (Object.keys(WAYS) as Way[]).filter(
-    (way) => way !== 'sync' && WAYS[way].far === far && report.ours.has(key(way, call, 1)),
+function messageIn(stderr: string): string {
+  const lines = stderr.split('\n').filter((line) => line.trim());
+  return lines.find((line) => /Error:/.test(line))?.trim() ?? lines.at(-1) ?? 'no message';
+}
+
+/* --- Reporting ---------------------------------------------------------------------------------- */
+
+/** Tables, plots and the paper's figures beside ours, below the environment. */
+export function formatReport(report: OverheadReport): string {
+  const sections = [formatEnvironment(report.environment)];
+  for (const [name, reason] of report.skipped) sections.push(`  ${name} skipped: ${reason}`);
+  for (const figure of [9, 10] as const) {
+    const names = casesOf(report, figure);
+    if (names.length === 0) continue;
+    sections.push(titleOf(figure), ...tablesOf(report, names), plotOf(report, figure, names));
+    sections.push(`FlexSC: ${PAPER[figure]}`, verdictOf(report, names));
+  }
+  return sections.join('\n\n');
+}
+
+const PAPER = {
+  9: 'a lone call 43 % slower than the synchronous one, even at 2, up to 130 % faster from 32 on',
+  10: 'a lone call more than 10 times as slow as the synchronous one, recouped at 32',
+};
+
+function titleOf(figure: 9 | 10): string {
+  return figure === 9
+    ? 'FlexSC figure 9: one core, one kernel entry per batch'
+    : "FlexSC figure 10: another core does the kernel's work";
+}
+
+function casesOf(report: OverheadReport, figure: 9 | 10): string[] {
+  return Object.keys(overheadCases).filter(
+    (name) =>
+      overheadCases[name].figure === figure && report.ours.has(keyOf(name, report.batches[0])),
   );
-  if (ways.length === 0) return '';
-  const batches = BATCHES.filter((batch) => report.ours.has(key(ways[0], call, batch)));
-  const sync = report.ours.get(key('sync', call, 1));
-  const rows = batches.map((batch) => [
-    String(batch),
-    ...ways.flatMap((way) => {
-      const ours = report.ours.get(key(way, call, batch)) ?? Number.NaN;
-      const c = inC(report, way, call, batch);
-      return [ours, c ?? null, c === undefined ? null : formatRatio(ours / c)];
-    }),
-    ...(sync === undefined
-      ? []
-      : [formatRatio(sync / (report.ours.get(key(ways[0], call, batch)) ?? 0))]),
-  ]);
-  const head = [
-    'batch',
-    ...ways.flatMap((way) => [`${way} ns`, 'in C', 'ours / C']),
-    ...(sync === undefined ? [] : [`sync / ${ways[0]}`]),
-  ];
-  const series = ways.map((way) => ({
-    name: way as string,
-    points: batches.map(
-      (batch) => [batch, report.ours.get(key(way, call, batch)) ?? 0] as [number, number],
-    ),
+}
+
+function tablesOf(report: OverheadReport, names: readonly string[]): string[] {
+  return names.map((name) => {
+    const { what, c, bare, sync } = overheadCases[name];
+    const lone = report.sync.get(keyOf(sync, 1))?.median;
+    const rows = report.batches.map((batch) => {
+      const ours = report.ours.get(keyOf(name, batch))!;
+      const same = report.c.get(keyOf(c, batch))?.median;
+      const least = bare && (report.c.get(keyOf(bare, batch)) ?? report.c.get(keyOf(bare, 1)));
+      return [
+        String(batch),
+        ours.median,
+        `${formatNumber(ours.min)}-${formatNumber(ours.max)}`,
+        lone === undefined ? null : formatRatio(lone / ours.median),
+        same,
+        same === undefined ? null : formatRatio(ours.median / same),
+        least ? least.median : null,
+      ];
+    });
+    const head = ['batch', 'ns/call', 'spread', 'sync/ours', 'same in C', 'ours/C', 'bare C'];
+    const against =
+      lone === undefined ? '' : `; synchronous from JavaScript: ${formatNumber(lone)} ns`;
+    return `${what}${against}\n${formatTable(head, rows)}`;
+  });
+}
+
+function plotOf(report: OverheadReport, figure: 9 | 10, names: readonly string[]): string {
+  const series: Series[] = names.map((name) => ({
+    name: overheadCases[name].what,
+    points: report.batches.map((batch) => [batch, report.ours.get(keyOf(name, batch))!.median]),
   }));
-  if (sync !== undefined)
-    series.push({ name: 'synchronous', points: batches.map((batch) => [batch, sync]) });
-  const figure = far ? 'Figure 10 (the other core works)' : 'Figure 9 (one core)';
-  return [
-    `${figure}: ${call}${sync === undefined ? '' : `, synchronous ${formatNumber(sync)} ns`}`,
-    formatTable(head, rows),
-    formatPlot(series, {
-      logX: true,
-      logY: true,
-      xLabel: 'batch',
-      yLabel: 'ns per call',
-      height: 12,
-    }),
-  ].join('\n\n');
+  for (const call of ['getppid', 'read'] as const) {
+    const lone = report.sync.get(keyOf(call, 1))?.median;
+    if (lone === undefined) continue;
+    const points = report.batches.map((batch) => [batch, lone] as const);
+    series.push({ name: `${call}, synchronous`, points });
+  }
+  return formatPlot(series, {
+    title: `Figure ${figure}`,
+    logX: true,
+    logY: true,
+    xLabel: 'calls in a batch',
+    yLabel: 'ns per call (log scale)',
+  });
 }
 
-/** The paper's figures beside ours, in words and numbers. */
-function formatPaper(report: Report): string {
-  const cost = (way: Way, call: Call, batch: number) => {
-    const ours = report.ours.get(key(way, call, batch));
-    const sync = report.ours.get(key('sync', call, 1));
-    return ours === undefined || sync === undefined ? null : formatRatio(ours / sync);
-  };
-  return formatTable(
-    [
-      'cost of a call / synchronous call',
-      'FlexSC (getppid)',
-      'spot getppid',
-      'ring read-1k',
-      'crew getppid',
-    ],
-    [
-      [
-        'one core, batch of 1',
-        '1.43x',
-        cost('spot', 'getppid', 1),
-        cost('ring', 'read-1k', 1),
-        null,
-      ],
-      [
-        'one core, batch of 32',
-        '0.43x',
-        cost('spot', 'getppid', 32),
-        cost('ring', 'read-1k', 32),
-        null,
-      ],
-      ['other core, batch of 1', 'over 10x', null, null, cost('crew', 'getppid', 1)],
-      ['other core, batch of 32', 'about 1x', null, null, cost('crew', 'getppid', 32)],
-    ],
-  );
+/** What the paper says of its figure, in the same words, of ours. */
+function verdictOf(report: OverheadReport, names: readonly string[]): string {
+  return names
+    .map((name) => {
+      const { what, sync } = overheadCases[name];
+      const lone = report.sync.get(keyOf(sync, 1))?.median;
+      if (lone === undefined) return '';
+      const at = (batch: number) => report.ours.get(keyOf(name, batch))!.median;
+      const even = report.batches.find((batch) => at(batch) <= lone);
+      const best = Math.min(...report.batches.map(at));
+      const alone = at(report.batches[0]);
+      const parts = [
+        `a lone call ${compare(alone, lone)}`,
+        even === undefined ? 'never even' : `even at ${even}`,
+        `at best ${compare(best, lone)}`,
+      ];
+      return `Here, ${what}: ${parts.join(', ')}`;
+    })
+    .filter(Boolean)
+    .join('\n');
 }
 
-const IN_WORDS = `The shape is the paper's: one call alone pays for the hand-over, a batch shares it, and
-another core pays off only for batches. The floor is higher: FlexSC entered the kernel once per
-batch for any call; here that is true of the ring (a no-op, a read), while getppid, which the ring
-does not know, is still a system call each, on the spot or on the crew's core.`;
-
-export function formatReport(report: Report): string {
-  const figures = [false, true].flatMap((far) =>
-    CALLS.map((call) => formatFigure(report, call, far)).filter((text) => text !== ''),
-  );
-  return [
-    formatEnvironment(readEnvironment()),
-    ...report.skipped.map((reason) => `skipped ${reason}`),
-    ...figures,
-    "The paper's figures beside ours",
-    formatPaper(report),
-    IN_WORDS,
-  ].join('\n\n');
+function compare(ns: number, lone: number): string {
+  if (ns > 2 * lone) return `${formatNumber(ns / lone)} times as slow`;
+  const percent = ns > lone ? ns / lone - 1 : lone / ns - 1;
+  return `${formatNumber(percent * 100)} % ${ns > lone ? 'slower' : 'faster'}`;
 }
 
-export function formatJson(report: Report): string {
+/** JSON lines: the environment, then one comparison each. */
+export function formatJson(report: OverheadReport): string {
   const lines: object[] = [
-    { suite: 'overhead', environment: readEnvironment(), skipped: report.skipped },
+    {
+      suite: 'overhead',
+      environment: report.environment,
+      skipped: Object.fromEntries(report.skipped),
+    },
   ];
-  for (const [name, ours] of report.ours) {
-    const [way, call, batch] = name.split(' ');
-    const common = { suite: 'overhead', case: `${way} ${call}@${batch}`, unit: 'ns/call', ours };
-    const spread = report.spread.get(name);
-    const peers = {
-      C: inC(report, way, call, Number(batch)),
-      sync: report.ours.get(key('sync', call, 1)),
-    };
-    for (const [peerName, peer] of Object.entries(peers)) {
-      if (peer === undefined || (way === 'sync' && peerName === 'sync')) continue;
-      lines.push({ ...common, peer, peerName, ratio: peer / ours, oursSpread: spread });
+  for (const [name, { c, bare, sync }] of Object.entries(overheadCases)) {
+    for (const batch of report.batches) {
+      const ours = report.ours.get(keyOf(name, batch));
+      if (ours === undefined) continue;
+      const peers: [string, Summary | undefined][] = [
+        ['sync', report.sync.get(keyOf(sync, 1))],
+        ['c', report.c.get(keyOf(c, batch))],
+        ['c-bare', bare === undefined ? undefined : report.c.get(keyOf(bare, batch))],
+      ];
+      for (const [peerName, peer] of peers) {
+        if (peer === undefined) continue;
+        lines.push({
+          suite: 'overhead',
+          case: keyOf(name, batch),
+          unit: 'ns/call',
+          ours: ours.median,
+          peer: peer.median,
+          peerName,
+          ratio: peer.median / ours.median,
+          oursSpread: [ours.min, ours.max],
+          peerSpread: [peer.min, peer.max],
+          trials: ours.trials,
+        });
+      }
     }
   }
   return lines.map((line) => JSON.stringify(line)).join('\n');

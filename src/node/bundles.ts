@@ -7,6 +7,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { packageRoot } from '../native/addon.ts';
+import { loadCached } from './code-cache.ts';
 
 /** Where the bundles lie; so does the one that this file is part of. */
 export const dist = typeof __dirname === 'string' ? __dirname : join(packageRoot(), 'dist');
@@ -14,7 +15,8 @@ export const dist = typeof __dirname === 'string' ? __dirname : join(packageRoot
 const load = (name: string): unknown => createRequire(join(dist, name))(join(dist, name));
 
 export function runtime(): typeof import('../bundle.ts') {
-  return load('trapless.cjs') as typeof import('../bundle.ts');
+  const cached = loadCached(join(dist, 'trapless.cjs'));
+  return (cached ?? load('trapless.cjs')) as typeof import('../bundle.ts');
 }
 
 export function commandLine(): typeof import('../cli/main.ts') {

@@ -15,8 +15,7 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import type { WorkerOptions } from 'node:worker_threads';
-import { builtin } from './builtin.ts';
+import threads, { type WorkerOptions } from 'node:worker_threads';
 import { dist } from './bundles.ts';
 
 /** Which of Node's options brought us here; null: none, it was `trapless run` or the program. */
@@ -77,7 +76,6 @@ function readable(): boolean {
 
 /** A proxy, not a subclass: name, statics, prototype and instanceof stay what they were. */
 function accelerateWorkers(preload: Preload): void {
-  const threads = builtin('node:worker_threads');
   const Worker = new Proxy(threads.Worker, {
     construct(target, args, newTarget) {
       for (const execArgv of executions(preload, args)) {

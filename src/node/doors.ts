@@ -7,8 +7,8 @@
  *
  * A door stays for good: fs.stat is the same function before the first call and after it.
  */
+import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { builtin } from './builtin.ts';
 import { runtime } from './bundles.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { shared } from './shared.ts';
@@ -26,7 +26,6 @@ export const PROMISE_NAMES =
 type Functions = Record<string, AnyFunction>;
 
 export function installDoors(): void {
-  const fs = builtin('node:fs');
   const { originals } = shared();
   const callbacks = () => runtime().fs() as unknown as Functions;
   const promises = () => runtime().fs().promises as unknown as Functions;

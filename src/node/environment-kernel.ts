@@ -8,12 +8,12 @@
  * none pays nothing. What was decided then holds for the thread's life. The kernel ends with its
  * thread (native/kernel.h); nobody closes it.
  */
-import { readFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { ENTRIES_PER_PAGE } from '../abi/entry.ts';
+import { checkLayout, ENTRIES_PER_PAGE } from '../abi/entry.ts';
+import { syscallNumber } from '../abi/syscalls.ts';
 import { Kernel } from '../kernel/kernel.ts';
 import type { KernelOptions } from '../kernel/options.ts';
-import { loadAddon } from '../native/addon.ts';
+import { type Addon, loadAddon } from '../native/addon.ts';
 import { guardCredentials } from './credentials.ts';
 import { refusal, type Tier } from './refusal.ts';
 import { shared } from './shared.ts';
@@ -23,9 +23,6 @@ export { refusal, type Tier };
 /** undefined: not decided yet. */
 let kernel: Kernel | null | undefined;
 let decided: Tier | undefined;
-
-// Taken now: a program may replace fs functions (tests do) before its first call reaches us.
-const readFileNow = readFileSync;
 
 /** This thread's kernel, registered at the first call; null, for ever, where that is impossible. */
 export function threadKernel(): Kernel | null {
@@ -54,10 +51,20 @@ function open(): Kernel | null {
     decided = { name: 'passthrough', reason: addon.reason, advice: '`trapless doctor`' };
     return null;
   }
+  try {
+    return registerKernel(addon.addon);
+  } catch (error) {
+    decided = { name: 'passthrough', reason: (error as Error).message };
+    return null;
+  }
+}
+
+function registerKernel(addon: Addon): Kernel {
+  checkLayout(addon.layout);
   const options: KernelOptions = {};
   if (process.env.TRAPLESS_RING === '0') {
     decided = { name: 'crew', reason: 'TRAPLESS_RING=0', advice: 'unset TRAPLESS_RING' };
-  } else if (!process.env.TRAPLESS_RING && sandboxed()) {
+  } else if (!process.env.TRAPLESS_RING && sandboxed(addon)) {
     // Calls on a ring are not seen by seccomp filters: whoever set one up did not mean that.
     options.ring = false;
     decided = {
@@ -69,25 +76,19 @@ function open(): Kernel | null {
   // Linux's polling thread keeps the credentials its ring was made with. The main thread renews
   // its ring when they change (credentials.ts); it could not renew a worker's.
   if (!isMainThread) options.sqpollCore = null;
-  try {
-    const opened = Kernel.register(options);
-    guardCredentials(opened);
-    const { TRAPLESS_STATS } = process.env;
-    if (TRAPLESS_STATS && TRAPLESS_STATS !== '0')
-      opened.counters.startTiming(opened.options.pagesMax * ENTRIES_PER_PAGE);
-    return opened;
-  } catch (error) {
-    decided = { name: 'passthrough', reason: (error as Error).message };
-    return null;
-  }
+  const opened = Kernel.register(options);
+  guardCredentials(opened);
+  const { TRAPLESS_STATS } = process.env;
+  if (TRAPLESS_STATS && TRAPLESS_STATS !== '0')
+    opened.counters.startTiming(opened.options.pagesMax * ENTRIES_PER_PAGE);
+  return opened;
 }
 
-function sandboxed(): boolean {
-  try {
-    return /^Seccomp:\s*2$/m.test(readFileNow('/proc/self/status', 'latin1'));
-  } catch {
-    return false;
-  }
+/** prctl(2): 0 without a filter. (/proc/self/status says the same, for a millisecond.) */
+const PR_GET_SECCOMP = 21;
+
+function sandboxed(addon: Addon): boolean {
+  return addon.systemCall(syscallNumber('prctl'), PR_GET_SECCOMP) !== 0;
 }
 
 function ringReason({ ring, options }: Kernel): string {

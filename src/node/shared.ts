@@ -22,6 +22,8 @@ export interface Shared {
   /** Told of every change of credentials (credentials.ts). */
   readonly guarded: Set<Kernel>;
   credentialsWrapped: boolean;
+  /** Whether V8's code cache of the runtime was of use (code-cache.ts). */
+  codeCache: 'used' | 'rejected' | 'none';
   /** Loads what a call needs, while it can be read. */
   prepare: () => void;
   /** The thread's kernel (environment-kernel.ts), once it is registered, and its tier. */
@@ -39,6 +41,7 @@ export function shared(): Shared {
       originals: { fs: {}, promises: {} },
       guarded: new Set(),
       credentialsWrapped: false,
+      codeCache: 'none',
       prepare: () => {},
       kernel: null,
       tier: null,

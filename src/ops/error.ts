@@ -12,6 +12,10 @@ export interface SystemError extends Error {
   dest?: string;
 }
 
+/** Since Node 26.8 opening and reading are one job of readFile, and its errors all have the path. */
+const [major, minor] = process.versions.node.split('.').map(Number);
+export const readFileNamesFile = major > 26 || (major === 26 && minor >= 8);
+
 /** `errno` as a system call returned it: negative. */
 export function systemError(
   errno: number,

@@ -15,7 +15,7 @@ import { SLOT_RESULT } from '../page/pages.ts';
 import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
 import { claimChain, fillClose, following, putBlock } from './chain.ts';
 import { close } from './descriptor.ts';
-import { systemError } from './error.ts';
+import { readFileNamesFile, systemError } from './error.ts';
 import { fillOpen } from './open.ts';
 import { fstat } from './stat.ts';
 import { CURRENT, read } from './transfer.ts';
@@ -81,10 +81,11 @@ class ReadFile implements Completion {
     const block = this.#block;
     if (fd < 0 || read1 < 0 || read2 < 0) {
       pool.give(block);
+      const named = readFileNamesFile ? pathText(this.#path) : undefined;
       const error =
         fd < 0
           ? systemError(fd, 'open', pathText(this.#path))
-          : systemError(read1 < 0 ? read1 : read2, 'read');
+          : systemError(read1 < 0 ? read1 : read2, 'read', named);
       settleError(error, this.#resolve, this.#fail);
       return;
     }

@@ -5,6 +5,7 @@
  * spot. When the call would block there, its data goes through a block of the pool (`bounce`),
  * so that a buffer transferred away meanwhile is never written to.
  */
+import { ERRNO } from '../abi/errno.ts';
 import { IOVEC, SIZEOF_IOVEC } from '../abi/structs.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { BLOCK_MAX } from '../memory/pool.ts';
@@ -19,7 +20,11 @@ export const CURRENT = -1;
 abstract class Transfer implements Completion {
   view: Uint8Array | undefined;
   protected readonly target: Uint8Array;
+  /** Of the target, as the program passed it. */
+  readonly length: number;
   protected block = -1;
+  /** What was to be written is gone. */
+  protected lost = false;
   readonly #syscall: string;
   readonly #resolve: Resolve<number>;
   readonly #fail: Fail | undefined;
@@ -32,21 +37,26 @@ abstract class Transfer implements Completion {
   ) {
     this.#syscall = syscall;
     this.target = target;
+    this.length = target.byteLength;
     this.view = target;
     this.#resolve = resolve;
     this.#fail = fail;
   }
 
+  /** Transferred away before it was begun: then there is nothing to work in on the spot. */
+  get mayBlock(): boolean {
+    return this.target.byteLength !== this.length;
+  }
+
   bounce(kernel: Kernel, id: number): boolean {
     if (this.block !== -1) return true;
     const { pool, pages } = kernel;
-    const block = pool.take(this.target.byteLength);
+    const block = pool.take(this.length);
     if (block === -1) return false;
     this.block = block;
     this.view = undefined;
-    this.fill(kernel, block);
     pages.setAddress(id, 1, pool.addressLow + block, pool.addressHigh);
-    pages.setNumber(id, 2, this.target.byteLength);
+    pages.setNumber(id, 2, this.fill(kernel, block));
     return true;
   }
 
@@ -57,18 +67,21 @@ abstract class Transfer implements Completion {
       kernel.pool.give(this.block);
     }
     kernel.pages.free(id);
-    if (result >= 0) this.#resolve(result);
-    else settleError(systemError(result, this.#syscall), this.#resolve, this.#fail);
+    const errno = this.lost ? -ERRNO.EFAULT : result;
+    if (errno >= 0) this.#resolve(result);
+    else settleError(systemError(errno, this.#syscall), this.#resolve, this.#fail);
   }
 
-  /** Caller's buffer to block, before a write. */
-  protected abstract fill(kernel: Kernel, block: number): void;
+  /** Caller's buffer to block, before a write. Returns the bytes to transfer. */
+  protected abstract fill(kernel: Kernel, block: number): number;
   /** Block to caller's buffer, after a read. */
   protected abstract drain(kernel: Kernel, block: number, bytes: number): void;
 }
 
 class Read extends Transfer {
-  protected fill(): void {}
+  protected fill(): number {
+    return this.length;
+  }
 
   protected drain(kernel: Kernel, block: number, bytes: number): void {
     // A target transferred away meanwhile has length 0 and takes nothing.
@@ -78,8 +91,11 @@ class Read extends Transfer {
 }
 
 class Write extends Transfer {
-  protected fill(kernel: Kernel, block: number): void {
+  protected fill(kernel: Kernel, block: number): number {
+    this.lost = this.target.byteLength !== this.length;
+    if (this.lost) return 0;
     kernel.pool.bytes.set(this.target, block);
+    return this.length;
   }
 
   protected drain(): void {}
@@ -92,19 +108,18 @@ function post(
   fd: number,
   position: number | bigint,
   call: Transfer,
-  length: number,
-): boolean {
+): void {
   const pages = kernel.pages;
   const id = pages.claim();
-  if (id === -1) return false;
+  if (id === -1)
+    return kernel.whenRoom(() => post(kernel, atPosition, atCurrent, fd, position, call));
   const current = position < 0;
   pages.call(id, number(current ? atCurrent : atPosition), current ? 3 : 4, 0);
   pages.setInt(id, 0, fd);
-  pages.setNumber(id, 2, length);
+  pages.setNumber(id, 2, call.length);
   if (typeof position === 'number') pages.setNumber(id, 3, position);
   else pages.setBigInt(id, 3, position);
   kernel.post(id, call);
-  return true;
 }
 
 /** Reads into `target`; resolves to the bytes read, 0 at the end of the file. */
@@ -117,8 +132,7 @@ export function read(
   fail?: Fail,
 ): void {
   const call = new Read('read', target, resolve, fail);
-  if (!post(kernel, 'pread64', 'read', fd, position, call, target.byteLength))
-    kernel.whenRoom(() => read(kernel, fd, target, position, resolve, fail));
+  post(kernel, 'pread64', 'read', fd, position, call);
 }
 
 /** Writes `source`; resolves to the bytes written. */
@@ -131,8 +145,7 @@ export function write(
   fail?: Fail,
 ): void {
   const call = new Write('write', source, resolve, fail);
-  if (!post(kernel, 'pwrite64', 'write', fd, position, call, source.byteLength))
-    kernel.whenRoom(() => write(kernel, fd, source, position, resolve, fail));
+  post(kernel, 'pwrite64', 'write', fd, position, call);
 }
 
 /* --- Vectors: one block holds the iovecs and then the data ------------------------------- */

@@ -7,6 +7,7 @@
  * and fails with the error that Node would report.
  */
 import { FLAG } from '../abi/entry.ts';
+import { ERRNO } from '../abi/errno.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { FILE_BLOCK } from '../memory/pool.ts';
 import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
@@ -50,7 +51,7 @@ class WriteFile implements Completion {
       const rest = Buffer.from(pool.bytes.subarray(from, this.#block + this.#length));
       pool.give(this.#block);
       const { resolve, fail } = this.#settlement();
-      writeAndClose(kernel, fd, rest).then(resolve, fail);
+      writeAndClose(kernel, fd, rest, rest.length).then(resolve, fail);
       return;
     }
     pool.give(this.#block);
@@ -72,9 +73,14 @@ class WriteFile implements Completion {
 }
 
 /** Writes everything and closes the file, whatever happens. */
-async function writeAndClose(kernel: Kernel, fd: number, data: Uint8Array): Promise<undefined> {
+async function writeAndClose(
+  kernel: Kernel,
+  fd: number,
+  data: Uint8Array,
+  length: number,
+): Promise<undefined> {
   try {
-    await writeAll(kernel, fd, data);
+    await writeAll(kernel, fd, data, undefined, length);
   } catch (error) {
     await closeQuietly(kernel, fd);
     throw error;
@@ -90,10 +96,11 @@ async function writeLong(
   flags: number,
   mode: number,
 ): Promise<undefined> {
+  const { byteLength } = data;
   const fd = await new Promise<number>((resolve) =>
     open(kernel, path, flags, mode, (_k, _id, result) => result, resolve),
   );
-  return writeAndClose(kernel, fd, data);
+  return writeAndClose(kernel, fd, data, byteLength);
 }
 
 /** `data` is copied at once when it fits a block; longer data must not change meanwhile. */
@@ -113,7 +120,10 @@ export function writeFile(
     );
     return;
   }
-  const again = () => writeFile(kernel, path, data, flags, mode, resolve, fail);
+  const again = () => {
+    if (data.byteLength === length) writeFile(kernel, path, data, flags, mode, resolve, fail);
+    else settleError(systemError(-ERRNO.EFAULT, 'write'), resolve, fail); // transferred away
+  };
   const { pages, pool } = kernel;
   if (!pages.room(3)) return kernel.whenRoom(again);
   const block = pool.take(length);

@@ -191,7 +191,7 @@ onEveryBackend('every status is seen', async (openKernel) => {
   const gone = kernel.post('nop');
   assert.equal(gone.abandon(), true);
   assert.equal(gone.status, 'abandoned');
-  while (kernel.statistics().entriesInUse > 0) kernel.wait(1);
+  await until(() => kernel.statistics().entriesInUse === 0, 'its entry is free');
   fs.closeSync(reader);
   fs.closeSync(writer);
 });
@@ -465,7 +465,7 @@ onEveryBackend('giving up, in every state', async (open) => {
   assert.equal(kernel.inFlight, 0);
   assert.equal(kernel.statistics().entriesInUse, 1);
   fs.writeSync(writer, 'x');
-  while (kernel.statistics().entriesInUse > 0) kernel.wait(1);
+  await until(() => kernel.statistics().entriesInUse === 0, 'its entry is free');
   assert.ok(buffer.every((byte) => byte === 0));
 
   // submitted: is not run
@@ -479,7 +479,7 @@ onEveryBackend('giving up, in every state', async (open) => {
   assert.equal(waiting.abandon(), true);
   await assert.rejects(waiting.promise(), { code: 'ECANCELED' });
   await Promise.all(filling.map((call) => call.promise()));
-  while (kernel.statistics().entriesInUse > 0) kernel.wait(1);
+  await until(() => kernel.statistics().entriesInUse === 0, 'its entry is free');
   assert.ok(!fs.existsSync(path));
 
   // done and free: too late

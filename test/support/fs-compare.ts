@@ -21,7 +21,7 @@ interface Outcome {
   /** Arguments of the callback, or the value of the promise. */
   readonly values: unknown[];
   calls: number;
-  thisArgument?: unknown;
+  thisArgument?: object;
 }
 
 export type MakeArguments = (dir: string) => unknown[];
@@ -103,7 +103,7 @@ async function settlePromise(call: AnyFunction, args: unknown[]): Promise<Outcom
 function settleCallback(call: AnyFunction, args: unknown[]): Promise<Outcome> {
   return new Promise((resolve) => {
     const outcome: Outcome = { values: [], calls: 0 };
-    const callback = function (this: unknown, ...values: unknown[]) {
+    const callback = function (this: object | undefined, ...values: unknown[]) {
       outcome.calls++;
       outcome.thisArgument = this;
       outcome.values.push(...values);
@@ -129,8 +129,9 @@ const INSPECT = {
 
 function assertSame(actual: Outcome, expected: Outcome, title: string): void {
   assert.equal(actual.calls, expected.calls, `${title}: times called back`);
-  // Where Node lets its own request show through as `this`, ours has none.
-  assert.equal(actual.thisArgument, undefined, `${title}: this`);
+  // Here and there Node lets its own request show through as `this`; ours have none.
+  if (actual.thisArgument !== undefined)
+    assert.equal(actual.thisArgument?.constructor, expected.thisArgument?.constructor, title);
   assertSameValue(actual.threw, expected.threw, `${title}: thrown`);
   assertSameValue(actual.rejected, expected.rejected, `${title}: rejected`);
   assert.equal(actual.values.length, expected.values.length, `${title}: number of values`);

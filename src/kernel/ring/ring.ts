@@ -308,7 +308,8 @@ export class Ring {
   #complete(id: number, result: number, finished: IdSink): void {
     const head = this.#headOf[id];
     const abandoned = this.#page[id * ENTRY_WORDS] === STATUS.abandoned;
-    if (result < 0 && !abandoned && RETRY_ON_CREW.has(result)) {
+    const undecided = RETRY_ON_CREW.has(result) || (result === 0 && this.#opensStream(id));
+    if (undecided && !abandoned) {
       this.#pages.setStatus(id, STATUS.submitted);
       this.onRefused(head);
       return;
@@ -317,6 +318,12 @@ export class Ring {
     this.#pages.setStatus(id, STATUS.done);
     if (this.#pages.next(id) === NO_LINK) finished.push(head);
     else this.onChainStep(head);
+  }
+
+  /** The first read of what may be a FIFO, opened non-blocking: 0 may be its end, or the lack of a
+   *  writer, which a blocking open would wait for. */
+  #opensStream(id: number): boolean {
+    return (this.#pages.flags(id) & (FLAG.stream | FLAG.after)) === FLAG.stream;
   }
 
   /** A chain whose entry is done goes on: the scheduler routes the rest. */

@@ -113,7 +113,8 @@ function writeLike(flag: string): Start {
       return true;
     }
     const check = checkOf(given.signal);
-    const write = (fd: number) => writeAll(kernel, fd, bytes, check);
+    const { byteLength } = bytes;
+    const write = (fd: number) => writeAll(kernel, fd, bytes, check, byteLength);
     if (path !== undefined) {
       onFile(kernel, path, given, write).then(resolve, failing(resolve, fail));
       return true;
