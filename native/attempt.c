@@ -161,9 +161,19 @@ static int64_t tl__try_transfer(long number, const uint64_t args[6], uint64_t of
   uint64_t const vector = (uint64_t)(uintptr_t)&iov;
   int64_t const r = tl__raw(number, args[0], vector, 1, offset, 0, RWF_NOWAIT);
   if (r == -EOPNOTSUPP) return r;
-  if (r == -EAGAIN || r == -ENOSYS || r == -EINVAL || r == -ESPIPE)
+  if (r == -EAGAIN || r == -ENOSYS || r == -EINVAL)
     return TL_WOULD_BLOCK; /* the blocking call decides what the error really is */
   return r;
+}
+
+/* A pipe, socket or terminal that the program itself made O_NONBLOCK: then EAGAIN is its answer.
+ * The ring's is not: it takes O_NONBLOCK for leave to wait until there is data. */
+static int tl__never_blocks(uint64_t fd) {
+  int const flags = fcntl((int)fd, F_GETFL);
+  if (flags < 0 || !(flags & O_NONBLOCK)) return 0;
+  struct stat s;
+  return fstat((int)fd, &s) == 0 &&
+         (S_ISFIFO(s.st_mode) || S_ISSOCK(s.st_mode) || S_ISCHR(s.st_mode));
 }
 
 static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6],
@@ -175,6 +185,8 @@ static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6
       mind->now_s - mark.pair[1] < TL_KNOWN_SECONDS)
     return tl__read_memory(entry, args, mind);
   int64_t const r = tl__try_transfer(SYS_preadv2, args, args[3]);
+  /* A chain that reads to the end of whatever it opened goes on without a position. */
+  if (r == -ESPIPE && (entry->flags & TL_STREAM)) return TL_WOULD_BLOCK;
   if (r != -EOPNOTSUPP) return r;
   if (!mark.pair || !tl__in_memory(args[0])) return TL_WOULD_BLOCK;
   mark.pair[0] = mark.key;
@@ -186,8 +198,9 @@ static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6
 static int64_t tl__try_buffer(long number, const uint64_t args[6], uint64_t offset) {
   if (args[2] > TL_SPOT_BYTES_MAX) return TL_WOULD_BLOCK;
   int64_t const r = tl__try_transfer(number, args, offset);
-  if (r != -EOPNOTSUPP) return r;
-  if (!tl__in_memory(args[0])) return TL_WOULD_BLOCK;
+  if (r != -EOPNOTSUPP && r != TL_WOULD_BLOCK) return r;
+  int const in_memory = r == -EOPNOTSUPP && tl__in_memory(args[0]);
+  if (!in_memory && !tl__never_blocks(args[0])) return TL_WOULD_BLOCK;
   struct iovec iov = {.iov_base = (void*)(uintptr_t)args[1], .iov_len = args[2]};
   return tl__raw(number, args[0], (uint64_t)(uintptr_t)&iov, 1, offset, 0, 0);
 }

@@ -704,7 +704,10 @@ void tl_crew_join(struct tl_crew_member* member) {
   unlock();
 }
 
-static void on_interrupt(int signal) { (void)signal; }
+static void on_interrupt(int signal) {
+  (void)signal;
+  tl_call_over = 1;
+}
 
 /* Calls of a member that leaves are interrupted (EINTR), again and again: a signal that comes
  * just before the system call is lost. */

@@ -98,6 +98,8 @@ static int tl__chain_walk(const struct tl_desk* desk, uint32_t head, struct tl_m
 
 /* --- May block --------------------------------------------------------------------------- */
 
+_Thread_local volatile sig_atomic_t tl_call_over;
+
 /* A pread on something that cannot seek. The file may have been opened O_NONBLOCK by the
  * attempt on the JS thread; poll() then stands for the wait that a blocking open does: on a
  * FIFO it reports nothing until a writer has come (data) and gone (hang-up). */
@@ -106,7 +108,10 @@ static int64_t tl__read_stream(const uint64_t args[6]) {
   int const flags = fcntl(fd, F_GETFL);
   if (flags >= 0 && (flags & O_NONBLOCK)) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    if (poll(&p, 1, -1) < 0) return -(int64_t)errno;
+    tl_call_over = 0;
+    /* A change of credentials signals every thread; a blocking open would go on waiting. */
+    while (poll(&p, 1, -1) < 0)
+      if (errno != EINTR || tl_call_over) return -(int64_t)errno;
     fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
   }
   return tl__raw(SYS_read, args[0], args[1], args[2], 0, 0, 0);

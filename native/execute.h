@@ -11,8 +11,13 @@
 #ifndef TL_EXECUTE_H
 #define TL_EXECUTE_H
 
+#include <signal.h>
+
 #include "attempt.h"
 #include "layout.h"
+
+/* Set by a signal that ends this thread's call, because whoever posted it leaves. */
+extern _Thread_local volatile sig_atomic_t tl_call_over;
 
 /* Reads and writes: what the order TL_IO_FIRST puts first. */
 int tl_is_io(uint32_t number);

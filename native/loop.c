@@ -6,7 +6,6 @@
  *              |  is done, repeat        |
  *              |  something left? do not block
  *              |  only the crew left, and lately fast? look for a moment
- *              |  something else is due? then neither
  *              |  else: asleep = 1, ring unmuted, look once more, block
  *
  * Completions thus run where libuv's own would: in the poll phase. The prepare handle is
@@ -105,9 +104,9 @@ static void on_prepare(uv_prepare_t* handle) {
     do_not_block(k);
     return;
   }
-  /* Timers due, immediates: this turn does not block, the next one looks again. */
-  if (uv_backend_timeout(k->loop) == 0) return;
-  /* Pairs with announce() in crew.c and with Linux's check of the CQ flags: first we say that
+  /* Even when uv_backend_timeout() is 0 this turn may block: it says 0, too, while libuv has yet
+   * to tell epoll of descriptors. So be ready to be rung in any case.
+   * Pairs with announce() in crew.c and with Linux's check of the CQ flags: first we say that
    * we sleep, then we look once more. */
   atomic_store(&c->asleep, 1);
   mute_ring(k, 0);

@@ -21,6 +21,8 @@ export class IdQueue {
   }
 
   push(id: number): void {
+    // A typed array would drop it without a word, and the call would never end.
+    if (this.#length === this.ids.length) throw new Error('trapless: a queue of entries is full');
     this.ids[this.#length++] = id;
   }
 

@@ -163,6 +163,8 @@ export class Kernel {
   /** Collects, issues and, with nothing else to do, helps the crew. False: nothing to deliver. */
   #step(): boolean {
     const scheduler = this.#scheduler;
+    // A callback may be what called us: what is delivered already must not take up the queue.
+    this.#forgetDelivered();
     scheduler.collect();
     if (scheduler.posted.length > 0) scheduler.issue();
     if (scheduler.finished.length === 0) scheduler.takeBack();
@@ -197,7 +199,10 @@ export class Kernel {
       between();
     }
     this.#forgetDelivered();
-    if (this.#waiting.length > 0) this.#retryWaiting();
+    if (this.#waiting.length > 0) {
+      this.#retryWaiting();
+      between(); // it may have resolved a promise: no other callback may come for long
+    }
     this.#scheduler.feedStarved();
   }
 
@@ -256,6 +261,7 @@ export class Kernel {
   settle(limitMs = 100): void {
     const scheduler = this.#scheduler;
     const until = performance.now() + limitMs;
+    this.#forgetDelivered();
     for (let left = limitMs; left > 0; left = until - performance.now()) {
       scheduler.collect();
       if (scheduler.posted.length > 0) scheduler.issue();

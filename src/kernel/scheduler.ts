@@ -142,12 +142,12 @@ export class Scheduler {
   }
 
   /** A run of equal calls that the ring takes as they are: no buffer of a caller's, no descriptor
-   *  to watch. Returns how many it took. */
+   *  to watch or to close. Returns how many it took. */
   #ringAlike(from: number, to: number): number {
     const { ring, posted } = this;
     const number = this.#pages.number(posted.at(from));
     if (ring === null || this.#routes.first[number] !== ROUTE.ring) return 0;
-    if (this.#descriptors.watches(number)) return 0;
+    if (number === this.#closeNumber || this.#descriptors.watches(number)) return 0;
     const took = ring.issueAlike(posted.ids, from, to) - from;
     this.#desk.control[CONTROL.ringInFlight] += took;
     this.#counters.ring(number, took);

@@ -18,7 +18,7 @@ import { close } from './descriptor.ts';
 import { readFileNamesFile, systemError } from './error.ts';
 import { fillOpen } from './open.ts';
 import { fstat } from './stat.ts';
-import { CURRENT, read } from './transfer.ts';
+import { readOpened } from './transfer.ts';
 
 const FIRST = 64 * 1024;
 const SECOND = FILE_BLOCK - FIRST;
@@ -124,7 +124,7 @@ function tooLarge(size: number): Error {
 }
 
 function readInto(kernel: Kernel, fd: number, target: Buffer, at: number): Promise<number> {
-  return new Promise((resolve) => read(kernel, fd, target, at, resolve));
+  return new Promise((resolve) => readOpened(kernel, fd, target, at, resolve));
 }
 
 /** Reads from where the chain stopped to the end of the file, and closes it. */
@@ -140,7 +140,7 @@ async function readRest(
     const data =
       size > begun.length
         ? await readSized(kernel, fd, begun, size)
-        : await readUnsized(kernel, fd, begun, size === -1);
+        : await readUnsized(kernel, fd, begun);
     return encoding === undefined ? data : data.toString(encoding);
   } finally {
     await new Promise<void>((resolve) =>
@@ -167,17 +167,12 @@ async function readSized(kernel: Kernel, fd: number, begun: Buffer, size: number
   return data;
 }
 
-async function readUnsized(
-  kernel: Kernel,
-  fd: number,
-  begun: Buffer,
-  stream: boolean,
-): Promise<Buffer> {
+async function readUnsized(kernel: Kernel, fd: number, begun: Buffer): Promise<Buffer> {
   const parts = [begun];
   let at = begun.length;
   for (;;) {
     const part = Buffer.allocUnsafeSlow(FIRST);
-    const n = await readInto(kernel, fd, part, stream ? CURRENT : at);
+    const n = await readInto(kernel, fd, part, at);
     if (n === 0) return Buffer.concat(parts, at);
     parts.push(part.subarray(0, n));
     at += n;

@@ -5,6 +5,7 @@
  * spot. When the call would block there, its data goes through a block of the pool (`bounce`),
  * so that a buffer transferred away meanwhile is never written to.
  */
+import { FLAG } from '../abi/entry.ts';
 import { ERRNO } from '../abi/errno.ts';
 import { IOVEC, SIZEOF_IOVEC } from '../abi/structs.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
@@ -108,13 +109,14 @@ function post(
   fd: number,
   position: number | bigint,
   call: Transfer,
+  flags = 0,
 ): void {
   const pages = kernel.pages;
   const id = pages.claim();
   if (id === -1)
-    return kernel.whenRoom(() => post(kernel, atPosition, atCurrent, fd, position, call));
+    return kernel.whenRoom(() => post(kernel, atPosition, atCurrent, fd, position, call, flags));
   const current = position < 0;
-  pages.call(id, number(current ? atCurrent : atPosition), current ? 3 : 4, 0);
+  pages.call(id, number(current ? atCurrent : atPosition), current ? 3 : 4, flags);
   pages.setInt(id, 0, fd);
   pages.setNumber(id, 2, call.length);
   if (typeof position === 'number') pages.setNumber(id, 3, position);
@@ -133,6 +135,19 @@ export function read(
 ): void {
   const call = new Read('read', target, resolve, fail);
   post(kernel, 'pread64', 'read', fd, position, call);
+}
+
+/** The same for a file that a chain opened (O_NONBLOCK, perhaps) and that may be a FIFO or a
+ *  terminal: then `position` means nothing, and 0 is its end. */
+export function readOpened(
+  kernel: Kernel,
+  fd: number,
+  target: Uint8Array,
+  position: number,
+  resolve: Resolve<number>,
+): void {
+  const call = new Read('read', target, resolve, undefined);
+  post(kernel, 'pread64', 'read', fd, position, call, FLAG.stream);
 }
 
 /** Writes `source`; resolves to the bytes written. */
