@@ -20,10 +20,12 @@ export class IdQueue {
     return this.#length;
   }
 
-  push(id: number): void {
+  /** Returns the new length. */
+  push(id: number): number {
     // A typed array would drop it without a word, and the call would never end.
     if (this.#length === this.ids.length) throw new Error('trapless: a queue of entries is full');
-    this.ids[this.#length++] = id;
+    this.ids[this.#length] = id;
+    return ++this.#length;
   }
 
   /** Takes the last one. */

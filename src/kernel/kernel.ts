@@ -21,6 +21,7 @@ import { POOL_BYTES, Pool } from '../memory/pool.ts';
 import { loadAddon, type NativeKernel } from '../native/addon.ts';
 import { SyscallPages } from '../page/pages.ts';
 import { Counters, type KernelStatistics } from './counters.ts';
+import type { IdQueue } from './id-queue.ts';
 import { type KernelOptions, kernelOptions, ORDER, type ResolvedOptions } from './options.ts';
 import type { Ring } from './ring/ring.ts';
 import type { Route } from './routes.ts';
@@ -51,7 +52,6 @@ const CHAIN_MAX = 5;
 type Tick = () => void;
 /** Drains the nextTick and promise queues, as Node does between two macrotasks. */
 const tick: Tick = (process as unknown as { _tickCallback: Tick })._tickCallback;
-const nothing: Tick = () => {};
 
 export class Kernel {
   readonly pages: SyscallPages;
@@ -63,6 +63,7 @@ export class Kernel {
   readonly #native: NativeKernel;
   readonly #control: Int32Array;
   readonly #scheduler: Scheduler;
+  readonly #posted: IdQueue;
   readonly #completions: (Completion | null)[];
   /** How many of scheduler.finished are delivered. */
   #delivered = 0;
@@ -107,6 +108,7 @@ export class Kernel {
     this.#control[CONTROL.spinUs] = availableParallelism() > 1 ? options.spinUs : 0;
     this.#completions = new Array(options.pagesMax * ENTRIES_PER_PAGE).fill(null);
     this.#scheduler = new Scheduler(this, native, this.#completions, options);
+    this.#posted = this.#scheduler.posted;
   }
 
   /** Undelivered operations. */
@@ -126,21 +128,23 @@ export class Kernel {
   /** Hands a filled entry (or a chain, by its first entry) over. Plain stores: nothing runs yet. */
   post(id: number, completion: Completion): void {
     this.#completions[id] = completion;
-    this.#scheduler.posted.push(id);
-    this.#expect();
+    this.#operations++;
+    // While others are posted the loop knows already (#rest).
+    if (this.#posted.push(id) === 1) this.#expect();
     if (this.counters.timing) this.counters.posted(id);
   }
 
   /** Runs `retry` once when entries or blocks were given back (back-pressure). */
   whenRoom(retry: () => void): void {
     this.#waiting.push(retry);
+    this.#operations++;
     this.#expect();
   }
 
-  /** One more operation is on its way: the loop must come by, and live until it is delivered. */
+  /** Operations are on their way: the loop must come by, and live until they are delivered. */
   #expect(): void {
     this.#control[CONTROL.wantDrain] = 1;
-    if (++this.#operations > 1 || this.#alive) return;
+    if (this.#alive) return;
     this.#alive = true;
     this.#native.ref(true);
   }
@@ -186,22 +190,23 @@ export class Kernel {
   /** Delivers in order, one macrotask each. A callback that throws ends the drain; the native
    *  side reports it and calls again, and #delivered is where we go on. A callback that calls
    *  wait() delivers what is behind it: hence the limit is read anew each time. */
-  #deliver(between: Tick): void {
+  #deliver(between: Tick | null): void {
     const { finished } = this.#scheduler;
+    const completions = this.#completions;
     this.#forgetDelivered();
     while (this.#delivered < finished.length && !this.#closed) {
       const id = finished.at(this.#delivered++);
-      const completion = this.#completions[id];
-      this.#completions[id] = null;
-      if (!this.#abandoned.delete(id)) this.#operations--;
+      const completion = completions[id];
+      completions[id] = null;
+      if (this.#abandoned.size === 0 || !this.#abandoned.delete(id)) this.#operations--;
       if (this.counters.timing) this.counters.delivered(id);
       completion?.done(this, id);
-      between();
+      if (between !== null) between();
     }
     this.#forgetDelivered();
     if (this.#waiting.length > 0) {
       this.#retryWaiting();
-      between(); // it may have resolved a promise: no other callback may come for long
+      between?.(); // it may have resolved a promise: no other callback may come for long
     }
     this.#scheduler.feedStarved();
   }
@@ -234,7 +239,7 @@ export class Kernel {
     const until = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
     while (this.#operations > 0) {
       if (this.#step()) {
-        this.#deliver(nothing);
+        this.#deliver(null);
         this.#rest();
         return true;
       }

@@ -215,7 +215,10 @@ export class SyscallPages {
   /** The result as a number: exact up to 53 bits, -errno when the call failed. */
   result(id: number): number {
     const at = id * ENTRY_WORDS + WORD.result;
-    return this.#entries[at + 1] * TWO_32 + (this.#entries[at] >>> 0);
+    const low = this.#entries[at];
+    const high = this.#entries[at + 1];
+    // Nearly every one fits 32 bits: then it is an integer to V8, too.
+    return high === low >> 31 ? low : high * TWO_32 + (low >>> 0);
   }
 
   /** The exact 64-bit result. */

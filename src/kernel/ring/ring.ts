@@ -78,7 +78,7 @@ export class Ring {
   /** Slots that Linux has read, as far as we know. */
   #slotsFree = 0;
   #unsubmitted = 0;
-  /** Per entry: the head of the chain it is part of. */
+  /** Per entry in a chain: its head. */
   readonly #headOf: Uint16Array;
 
   static open(native: NativeKernel, pages: SyscallPages, options: RingOptions): Ring {
@@ -132,7 +132,6 @@ export class Ring {
     const page = this.#page;
     const sqes = this.#sqes;
     const mask = this.#sqMask;
-    const headOf = this.#headOf;
     const call = page[ids[from] * ENTRY_WORDS + WORD.call];
     const encode = this.#encoders[call & 0xffff];
     if (encode === undefined || (call & CHAIN) !== 0) return from;
@@ -147,7 +146,6 @@ export class Ring {
       encode(sqes, slot, page, id);
       sqes[slot * SQE_WORDS + SQE.userData] = id;
       page[at] = STATUS.busy;
-      headOf[id] = id;
       tail = (tail + 1) | 0;
     }
     const count = i - from;
@@ -274,7 +272,6 @@ export class Ring {
   #reap(finished: IdSink): void {
     const words = this.#words;
     const page = this.#page;
-    const headOf = this.#headOf;
     const cqMask = this.#cqMask;
     const cqes = this.#cqes;
     // Pairs with Linux's release of tail: the CQEs up to it are complete.
@@ -297,7 +294,7 @@ export class Ring {
       page[at + WORD.result] = result;
       page[at + WORD.result + 1] = 0;
       page[at] = STATUS.done;
-      finished.push(headOf[id]);
+      finished.push(id);
     }
     this.#localCqHead = head;
     // Pairs with Linux's acquire of head: it may overwrite these CQEs from here on.
@@ -306,7 +303,8 @@ export class Ring {
 
   /** The less usual: failures, and entries of chains. */
   #complete(id: number, result: number, finished: IdSink): void {
-    const head = this.#headOf[id];
+    const chained = (this.#page[id * ENTRY_WORDS + WORD.call] & CHAIN) !== 0;
+    const head = chained ? this.#headOf[id] : id;
     const abandoned = this.#page[id * ENTRY_WORDS] === STATUS.abandoned;
     const undecided = RETRY_ON_CREW.has(result) || (result === 0 && this.#opensStream(id));
     if (undecided && !abandoned) {
