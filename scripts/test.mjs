@@ -35,24 +35,6 @@ function testFiles(folder) {
   });
 }
 
-/** Not yet run by default, and why: named on the command line they run (`npm test -- property`). */
-const PENDING = {
-  'integration/fs-': 'readFile of a descriptor at its position differs in one case',
-  'integration/loop': 'runs for minutes; was last seen green in parts only',
-  'integration/syscall': 'a close with calls in flight fails on the ring',
-  'integration/pack': 'not yet seen green on a fresh clone',
-  'integration/register': 'not yet seen green on a fresh clone',
-  'integration/run': 'not yet seen green on a fresh clone',
-  'property/': 'runs for minutes; not yet seen green on a fresh clone',
-};
-
-function pendingReason(file) {
-  const name = file.replace(/^test\//, '');
-  const key = Object.keys(PENDING).find((prefix) => name.startsWith(prefix));
-  if (key) console.log(`skipped ${file}: ${PENDING[key]}`);
-  return key;
-}
-
 const folders = only.length > 0 ? only : ['unit', 'integration', 'property', 'faults'];
 step('build', ...script('build.mjs'));
 if (only.length === 0) {
@@ -64,8 +46,7 @@ if (only.length === 0) {
 const files = folders
   .map((folder) => join(root, 'test', folder))
   .filter((folder) => existsSync(folder))
-  .flatMap(testFiles)
-  .filter((file) => only.length > 0 || !pendingReason(file));
+  .flatMap(testFiles);
 // Two at a time: many of these start processes and count descriptors and threads of their own.
 step('tests', process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', ...files]);
 if (process.env.NODE_TESTS && only.length === 0)
