@@ -1,6 +1,6 @@
 /**
  * Does fs on syscall pages do what node:fs does? Random programs run twice, on a real kernel and
- * on Node's own functions, each in a directory of its own. Every result and every error must be
+ * on Node's own functions, each in a world of its own. Every result and every error must be
  * the same (code, errno, syscall, message, path, own properties), and so must the two trees
  * afterwards; no entry, block or descriptor may be left.
  *
@@ -49,12 +49,13 @@ for (const [name, options] of Object.entries(TIERS))
         const base = join(scratch, `run${runs++}`);
         // Names of one length: errors about long paths depend on it.
         const [ours, theirs] = [join(base, 'ours'), join(base, 'node')];
-        for (const dir of [ours, theirs]) fs.mkdirSync(dir, { recursive: true });
+        for (const top of [ours, theirs]) fs.mkdirSync(top, { recursive: true });
         const node = nodeFunctions(form);
         const worlds = [world(ours, kernelFs(kernel, form, node), true), world(theirs, node, true)];
         try {
           for (const one of worlds) await furnish(one);
           const [actual, expected] = [await run(program, worlds[0]), await run(program, worlds[1])];
+          assert.deepEqual(fs.readdirSync(base).sort(), ['node', 'ours'], 'it left its world');
           for (const [i, step] of program.entries())
             assert.deepEqual(actual[i], expected[i], `step ${i}, ${JSON.stringify(step)}`);
           assert.deepEqual(realTree(ours), realTree(theirs));

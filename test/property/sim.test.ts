@@ -11,7 +11,7 @@
  */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import type { SelectionOrder } from '../../src/kernel/options.ts';
@@ -68,16 +68,16 @@ const machine = fc.record({
 function property(step: fc.Arbitrary<Step>, faults: fc.Arbitrary<FaultPlan>) {
   const program = fc.array(step, { minLength: 1, maxLength: 30 });
   return fc.asyncProperty(program, machine, faults, async (program, options, faults) => {
-    const dir = join(scratch, `run${runs++}`);
-    fs.mkdirSync(dir);
-    const oracle = world(dir, nodeFunctions(options.form), false);
+    const top = join(scratch, `run${runs++}`);
+    fs.mkdirSync(top);
+    const oracle = world(top, nodeFunctions(options.form), false);
     const {
       sim,
       world: ours,
       kernel,
       assertNothingLeft,
       describe,
-    } = await simWorld(dir, {
+    } = await simWorld(top, {
       ...options,
       faults,
     });
@@ -87,14 +87,15 @@ function property(step: fc.Arbitrary<Step>, faults: fc.Arbitrary<FaultPlan>) {
       const actual = await run(program, ours);
       for (const [i, step] of program.entries())
         assert.deepEqual(actual[i], expected[i], `step ${i}, ${JSON.stringify(step)}`);
-      assert.deepEqual(simTree(sim.machine.fs, dir), realTree(dir));
+      assert.deepEqual(simTree(sim.machine.fs, top), realTree(top));
+      assert.deepEqual(fs.readdirSync(scratch), [basename(top)], 'the program left its world');
       assertNothingLeft();
     } catch (error) {
       throw new Error(`${(error as Error).message}\n${describe()}`, { cause: error });
     } finally {
       await closeAll(oracle);
       kernel.close();
-      removeTree(dir);
+      removeTree(top);
     }
   });
 }

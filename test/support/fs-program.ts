@@ -5,7 +5,8 @@
  *   const outcomes = await run(program, world) what it saw: results and errors, comparable
  *   await furnish(world)                       the tree that programs begin with
  *
- * Paths are relative to the world's directory; descriptors live in numbered slots.
+ * Paths are relative to the world's directory; descriptors live in numbered slots. Some paths lead
+ * out of the directory, upwards: all that a program can reach is below the world's own `top`.
  */
 import fs from 'node:fs';
 import fc from 'fast-check';
@@ -13,6 +14,9 @@ import type { AsyncFs } from './kernel-fs.ts';
 
 /** Where a program runs. */
 export interface World {
+  /** Nobody else's: what is compared afterwards, and removed. */
+  readonly top: string;
+  /** Below the top, deeper than any program climbs. */
   readonly dir: string;
   /** Operations; called with the index of the step, so that forms can alternate. */
   readonly fs: AsyncFs;
@@ -21,8 +25,10 @@ export interface World {
   readonly precise: boolean;
 }
 
-export function world(dir: string, fs: AsyncFs, precise: boolean): World {
-  return { dir, fs, fds: [], precise };
+/** A world of its own below `top`; furnish() makes its directory. */
+export function world(top: string, fs: AsyncFs, precise: boolean): World {
+  // A program climbs by a path with `..` in it, and by a link to `../d` that it moved up.
+  return { top, dir: `${top}/up/up/dir`, fs, fds: [], precise };
 }
 
 /* --- Steps ---------------------------------------------------------------------------------- */
@@ -239,11 +245,11 @@ function statsSeen(stats: fs.Stats | fs.BigIntStats, precise: boolean): Outcome 
   };
 }
 
-function valueSeen(value: unknown, { dir, precise }: Pick<World, 'dir' | 'precise'>): Outcome {
-  const within = (path: string) => path.replace(dir, '<dir>');
+function valueSeen(value: unknown, { top, precise }: Pick<World, 'top' | 'precise'>): Outcome {
+  const within = (path: string) => path.replace(top, '<top>');
   if (Buffer.isBuffer(value)) return bytesSeen(value);
   if (typeof value === 'string' && value.length > 200) return bytesSeen(Buffer.from(value));
-  if (Array.isArray(value)) return value.map((element) => valueSeen(element, { dir, precise }));
+  if (Array.isArray(value)) return value.map((element) => valueSeen(element, { top, precise }));
   if (value instanceof fs.Dirent)
     return {
       name: value.name,
@@ -255,11 +261,11 @@ function valueSeen(value: unknown, { dir, precise }: Pick<World, 'dir' | 'precis
   return value;
 }
 
-export function errorSeen(error: unknown, dir: string): Outcome {
+export function errorSeen(error: unknown, top: string): Outcome {
   const { name, message, code, errno, syscall, path, dest } = error as NodeJS.ErrnoException & {
     dest?: string;
   };
-  const within = (text: string | undefined) => text?.replaceAll(dir, '<dir>');
+  const within = (text: string | undefined) => text?.replaceAll(top, '<top>');
   return {
     error: name,
     message: within(message),
@@ -283,7 +289,7 @@ export async function attempt(world: World, step: Step): Promise<Outcome> {
   try {
     return valueSeen(await perform(world, step), world);
   } catch (error) {
-    return errorSeen(error, world.dir);
+    return errorSeen(error, world.top);
   }
 }
 
@@ -299,7 +305,7 @@ function abortable({ option }: Step): { signal?: AbortSignal } {
 }
 
 async function perform(world: World, step: Step): Promise<unknown> {
-  const { dir, fs, fds } = world;
+  const { top, dir, fs, fds } = world;
   const at = (path = '') => `${dir}/${path}`;
   const path = at(step.path);
   const fd = fds[step.slot ?? 0] ?? NO_DESCRIPTOR;
@@ -316,7 +322,7 @@ async function perform(world: World, step: Step): Promise<unknown> {
       return fs.truncate(path, step.size);
     case 'mkdir': {
       const made = await fs.mkdir(path, step.option ? { recursive: true } : undefined);
-      return typeof made === 'string' ? made.replace(dir, '<dir>') : made;
+      return typeof made === 'string' ? made.replace(top, '<top>') : made;
     }
     case 'rename':
     case 'link':
@@ -432,7 +438,7 @@ export async function closeAll({ fs, fds }: World): Promise<void> {
 
 /** What is there before the first step. */
 export async function furnish({ dir, fs }: World): Promise<void> {
-  await fs.mkdir(`${dir}/d`);
+  await fs.mkdir(`${dir}/d`, { recursive: true });
   await fs.mkdir(`${dir}/e`);
   await fs.mkdir(`${dir}/d/d`);
   await fs.writeFile(`${dir}/f`, content(100, 1));

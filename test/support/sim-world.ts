@@ -2,7 +2,7 @@
  * An in-memory kernel with the real pages, scheduler and operations above it, ready for a
  * program.
  *
- *   const sim = simWorld(dir, { seed: 1, faults: { ...NO_FAULTS, wouldBlock: 128 } });
+ *   const sim = await simWorld(top, { seed: 1, faults: { ...NO_FAULTS, wouldBlock: 128 } });
  *   await run(program, sim.world);
  *   sim.assertNothingLeft();
  */
@@ -50,8 +50,8 @@ function scribble(kernel: Kernel): void {
   };
 }
 
-/** A furnished world whose directory has the same name as the oracle's. */
-export async function simWorld(dir: string, options: SimWorldOptions): Promise<SimWorld> {
+/** A furnished world whose top has the same name as the oracle's. */
+export async function simWorld(top: string, options: SimWorldOptions): Promise<SimWorld> {
   const { seed, faults = NO_FAULTS, form = 'callback' } = options;
   const kernelOptions = { pages: 1, pagesMax: 2, ring: true, ...options.kernel };
   const sim = new SimKernel({
@@ -70,9 +70,8 @@ export async function simWorld(dir: string, options: SimWorldOptions): Promise<S
   scribble(kernel);
   assert.equal(kernel.ring, null);
   assert.match(kernel.ringRefused, /not permitted/);
-  const own = world(dir, kernelFs(kernel, form), false);
+  const own = world(top, kernelFs(kernel, form), false);
   sim.faults.enabled = false;
-  await own.fs.mkdir(dir, { recursive: true });
   await furnish(own);
   sim.faults.enabled = true;
   return {
