@@ -1,6 +1,6 @@
 /**
  * Builds trapless: the addon (native/build/), the bundles and their ESM and CommonJS entry
- * points (dist/), and the types (dist/types/).
+ * points (dist/), and the types (dist/types/, with an entry point beside each bundle's).
  *
  *   node scripts/build.mjs            everything that is out of date
  *   node scripts/build.mjs --no-types leave the types (the slowest part) alone
@@ -123,6 +123,27 @@ function writeEntry(name, expression, names) {
   );
 }
 
+/**
+ * The types of the entry points: `.d.cts` for require, `.d.mts` for import. What they name is in
+ * dist/types/ as CommonJS, which either may import. trapless/fs has the types of Node's own fs.
+ */
+function writeTypeEntries() {
+  const write = (name, required, imported) => {
+    const nodeTypes = '/// <reference types="node" />\n';
+    writeFileSync(join(dist, `${name}.d.cts`), nodeTypes + required);
+    writeFileSync(join(dist, `${name}.d.mts`), nodeTypes + imported);
+  };
+  const all = (module) => `export * from '${module}';\n`;
+  const same = (module) => `import api = require('${module}');\nexport = api;\n`;
+  const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
+  writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
+  for (const name of ['index', 'syscall'])
+    write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
+  write('fs', same('node:fs'), both('node:fs'));
+  write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
+  write('register', 'export {};\n', 'export {};\n');
+}
+
 async function writeEntries() {
   const { createRequire } = await import('node:module');
   const runtime = createRequire(import.meta.url)(join(dist, 'trapless.cjs'));
@@ -141,9 +162,11 @@ await bundle();
 await writeEntries();
 if (process.platform === 'linux')
   run('the code cache', process.execPath, [join(root, 'scripts', 'code-cache.mjs')]);
-if (!args.has('--no-types'))
+if (!args.has('--no-types')) {
   run('the types', process.execPath, [
     join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
     '-p',
     'tsconfig.types.json',
   ]);
+  writeTypeEntries();
+}

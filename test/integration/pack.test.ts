@@ -4,7 +4,7 @@
  * the TypeScript compiler.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,10 @@ const project = mkdtempSync(join(tmpdir(), 'trapless-pack-'));
 const installed = join(project, 'node_modules', 'trapless');
 
 function run(command: string, args: string[], cwd = project): string {
-  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, encoding: 'utf8' });
+  // Compilers say on stdout what is wrong.
+  assert.equal(error ?? status, 0, `${command} ${args.join(' ')}\n${stdout}${stderr}`);
+  return stdout;
 }
 
 function node(source: string, name: string): string {
@@ -76,27 +79,53 @@ test('the command line and register run an unmodified program', () => {
   assert.equal(run(process.execPath, ['--import', 'trapless/register', 'app.js', 'a', 'b']), plain);
 });
 
-test('the types compile in a strict project', () => {
-  writeFileSync(
-    join(project, 'use.mts'),
-    `import fs, { promises } from 'trapless/fs';
-     import { stat } from 'trapless/fs/promises';
-     import { register } from 'trapless/syscall';
-     import { tier } from 'trapless';
-     const kernel = register({ pages: 4 });
-     export const size: number = (await stat('.')).size;
-     export const name: string = tier().name;
-     export const text: string = await promises.readFile('x', 'utf8');
-     fs.readFile('x', (error: NodeJS.ErrnoException | null, data: Buffer) => data.length);
-     kernel.close();`,
-  );
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const types = join(root, 'node_modules', '@types');
-  run(process.execPath, [
-    ...[tsc, '--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2022'],
-    ...['--typeRoots', types, '--types', 'node', 'use.mts'],
-  ]);
-});
+const USE = {
+  'use.mts': `
+    import 'trapless/register';
+    import fs, { promises, type Stats } from 'trapless/fs';
+    import { stat } from 'trapless/fs/promises';
+    import { register, SystemCallError, type SyscallKernel } from 'trapless/syscall';
+    import trapless, { tier } from 'trapless';
+    const kernel: SyscallKernel = register({ pages: 4 });
+    export const stats: Stats = await stat('.');
+    export const name: 'ring' | 'crew' | 'passthrough' = tier().name;
+    export const text: string = await promises.readFile('x', 'utf8');
+    export const version: string = trapless.version();
+    export const told = (error: unknown) => error instanceof SystemCallError;
+    fs.readFile('x', (error, data) => error?.code === 'ENOENT' || data.subarray(1));
+    // @ts-expect-error it is a number
+    register({ pages: 'four' });
+    // @ts-expect-error a path is missing
+    fs.readFile((error, data) => data);
+    kernel.close();`,
+  'use.cts': `
+    import fs = require('trapless/fs');
+    import promises = require('trapless/fs/promises');
+    import trapless = require('trapless');
+    import { register } from 'trapless/syscall';
+    export const size: Promise<number> = promises.stat('.').then((stats: fs.Stats) => stats.size);
+    export const name: string = trapless.tier().name;
+    // @ts-expect-error there is no such function
+    fs.readFiles('x');
+    register().close();`,
+};
+const MODULES = {
+  node16: ['--module', 'node16', '--target', 'es2022'],
+  nodenext: ['--module', 'nodenext', '--target', 'esnext'],
+  bundler: ['--module', 'esnext', '--moduleResolution', 'bundler', '--target', 'es2022'],
+};
+
+for (const [name, options] of Object.entries(MODULES))
+  test(`the types compile in a strict project: ${name}`, () => {
+    for (const [file, source] of Object.entries(USE)) writeFileSync(join(project, file), source);
+    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+    run(process.execPath, [
+      ...[tsc, '--noEmit', '--strict', '--exactOptionalPropertyTypes', ...options],
+      ...['--typeRoots', join(root, 'node_modules', '@types'), '--types', 'node'],
+      // A bundler takes modules; import = require is CommonJS alone.
+      ...Object.keys(USE).filter((file) => name !== 'bundler' || file.endsWith('.mts')),
+    ]);
+  });
 
 test('publint finds nothing wrong with the manifest', () => {
   const publint = join(root, 'node_modules', '.bin', 'publint');
