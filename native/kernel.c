@@ -90,8 +90,5 @@ void tl_kernel_close(struct tl_kernel* k, tl_closed closed) {
     if (closed) closed(k);
     return;
   }
-  uv_close((uv_handle_t*)&k->prepare, on_handle_closed);
-  uv_close((uv_handle_t*)&k->check, on_handle_closed);
-  uv_close((uv_handle_t*)&k->idle, on_handle_closed);
-  uv_close((uv_handle_t*)&k->poll, on_handle_closed);
+  tl_kernel_detach(k, on_handle_closed);
 }

@@ -40,6 +40,7 @@ struct tl_kernel {
   uv_idle_t idle;
   uv_poll_t poll;
   int handles_open;
+  struct tl_kernel* hooked_next; /* of this thread */
   int spin_score; /* above 0: looking for completions before sleeping has paid lately */
   unsigned spin_skipped;
   tl_drain drain;
@@ -51,6 +52,9 @@ struct tl_kernel* tl_kernel_open(uint32_t pages_max, size_t pool_size);
 int tl_kernel_attach(struct tl_kernel* k, uv_loop_t* loop, tl_drain drain);
 void tl_kernel_close(struct tl_kernel* k, tl_closed closed);
 void tl_kernel_release(struct tl_kernel* k);
+
+/* For tl_kernel_close: `closed` is called for each of the `handles_open`. */
+void tl_kernel_detach(struct tl_kernel* k, uv_close_cb closed);
 
 /* Keep the loop alive (or not): called when the first call is posted, the last delivered. */
 void tl_kernel_ref(struct tl_kernel* k, int alive);

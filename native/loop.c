@@ -87,35 +87,57 @@ static int spin_for_crew(struct tl_kernel* k) {
 
 static void do_not_block(struct tl_kernel* k);
 
-static void on_prepare(uv_prepare_t* handle) {
-  struct tl_kernel* const k = handle->data;
-  struct tl_control* const c = k->crew.desk.control;
+/* This thread's kernels. What one of them delivers may post to any, one that had its turn in this
+ * phase already, say, or one that was made just now and has none before the loop sleeps. */
+static _Thread_local struct tl_kernel* hooked;
+
+static void unhook(struct tl_kernel* k) {
+  struct tl_kernel** at = &hooked;
+  while (*at && *at != k) at = &(*at)->hooked_next;
+  if (*at) *at = k->hooked_next;
+}
+
+static void wake_up(struct tl_kernel* k) {
+  atomic_store(&k->crew.desk.control->asleep, 0);
+  mute_ring(k, 1);
+}
+
+/* Even when uv_backend_timeout() is 0 this turn may block: it says 0, too, while libuv has yet to
+ * tell epoll of descriptors. So be ready to be rung in any case.
+ * Pairs with announce() in crew.c and with Linux's check of the CQ flags: first we say that we
+ * sleep, then we look once more. */
+static void fall_asleep(struct tl_kernel* k) {
+  atomic_store(&k->crew.desk.control->asleep, 1);
+  mute_ring(k, 0);
+  atomic_thread_fence(memory_order_seq_cst);
+  if (!has_news(k)) return;
+  wake_up(k);
+  do_not_block(k);
+}
+
+/* Delivers; 1: something is left. */
+static int deliver(struct tl_kernel* k) {
+  const struct tl_control* const c = k->crew.desk.control;
   int left = 0;
   if (has_news(k)) left = k->drain(k);
-  if (k->closing) return;
-  while (!left && uv_backend_timeout(k->loop) != 0 && spin_for_crew(k)) {
+  while (!left && !k->closing && uv_backend_timeout(k->loop) != 0 && spin_for_crew(k)) {
     uint32_t const seen = atomic_load_explicit(&c->bell_seen, memory_order_relaxed);
     left = k->drain(k);
-    if (k->closing) return;
     /* A worker is being terminated: no JavaScript runs, so nobody looks at the bell again. */
     if (atomic_load_explicit(&c->bell_seen, memory_order_relaxed) == seen) break;
   }
-  if (left) {
+  return left && !k->closing;
+}
+
+static void on_prepare(uv_prepare_t* handle) {
+  struct tl_kernel* const k = handle->data;
+  wake_up(k); /* another kernel's turn, before this one, sent it to sleep */
+  if (deliver(k)) {
     do_not_block(k);
     return;
   }
-  /* Even when uv_backend_timeout() is 0 this turn may block: it says 0, too, while libuv has yet
-   * to tell epoll of descriptors. So be ready to be rung in any case.
-   * Pairs with announce() in crew.c and with Linux's check of the CQ flags: first we say that
-   * we sleep, then we look once more. */
-  atomic_store(&c->asleep, 1);
-  mute_ring(k, 0);
-  atomic_thread_fence(memory_order_seq_cst);
-  if (has_news(k)) {
-    atomic_store(&c->asleep, 0);
-    mute_ring(k, 1);
-    do_not_block(k);
-  }
+  for (struct tl_kernel* it = hooked; it; it = it->hooked_next)
+    if (it->loop == k->loop) fall_asleep(it);
 }
 
 static void on_idle(uv_idle_t* handle) { (void)handle; }
@@ -125,8 +147,7 @@ static void do_not_block(struct tl_kernel* k) { uv_idle_start(&k->idle, on_idle)
 
 static void on_check(uv_check_t* handle) {
   struct tl_kernel* const k = handle->data;
-  atomic_store(&k->crew.desk.control->asleep, 0);
-  mute_ring(k, 1);
+  wake_up(k);
   uv_idle_stop(&k->idle);
 }
 
@@ -134,8 +155,7 @@ static void on_eventfd(uv_poll_t* handle, int status, int events) {
   struct tl_kernel* const k = handle->data;
   (void)status;
   (void)events;
-  atomic_store(&k->crew.desk.control->asleep, 0);
-  mute_ring(k, 1);
+  wake_up(k);
   read_eventfd(k);
   if (k->drain(k) && !k->closing) atomic_store(&k->crew.desk.control->want_drain, 1);
 }
@@ -160,7 +180,17 @@ int tl_kernel_attach(struct tl_kernel* k, uv_loop_t* loop, tl_drain drain) {
   uv_unref((uv_handle_t*)&k->check);
   uv_unref((uv_handle_t*)&k->idle);
   uv_unref((uv_handle_t*)&k->poll);
+  k->hooked_next = hooked;
+  hooked = k;
   return 0;
+}
+
+void tl_kernel_detach(struct tl_kernel* k, uv_close_cb closed) {
+  unhook(k);
+  uv_close((uv_handle_t*)&k->prepare, closed);
+  uv_close((uv_handle_t*)&k->check, closed);
+  uv_close((uv_handle_t*)&k->idle, closed);
+  uv_close((uv_handle_t*)&k->poll, closed);
 }
 
 void tl_kernel_ref(struct tl_kernel* k, int alive) {
