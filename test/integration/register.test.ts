@@ -225,6 +225,27 @@ test('process.exit() while calls are in flight, some blocked for ever', async ()
   );
 });
 
+test('a watcher that is started in the same turn does not hold calls back', async () => {
+  const output = await onBoth(`
+    const fs = require('fs');
+    // A ring or a crew thread must wake the loop for these.
+    function withWatcher(name, args, then) {
+      const timer = setTimeout(() => {}, 4000);
+      fs.open(__filename, 'r+', (_, fd) => setImmediate(() => {
+        const server = require('net').createServer().listen(0);
+        const start = performance.now();
+        fs[name](fd, ...args, (error) => {
+          console.log(name, error, performance.now() - start < 2000);
+          clearTimeout(timer);
+          server.close();
+          fs.close(fd, then);
+        });
+      }));
+    }
+    withWatcher('fsync', [], () => withWatcher('fchmod', [0o644], () => {}));`);
+  assert.equal(output, 'fsync null true\nfchmod null true\n0');
+});
+
 test('an error in a callback is an uncaught exception, and the others still complete', async () => {
   assert.equal(
     await onBoth(`
