@@ -9,7 +9,7 @@
  * V8 looks at its own version and flags, but of the source only at the length: hence the copy.
  * The module is in require.cache as if it had been required: it exists once in a thread.
  */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { shared } from './shared.ts';
@@ -18,8 +18,27 @@ import { shared } from './shared.ts';
 const HEAD = '(function (exports, require, module, __filename, __dirname) { ';
 const TAIL = '\n})';
 
-// Taken now: a program may replace it later.
-const readNow = readFileSync;
+// Taken now: a program may replace them later. Not readFileSync, which calls what is on fs at the
+// moment: a program that counts its files would count ours.
+const openNow = openSync;
+const statNow = fstatSync;
+const readSomeNow = readSync;
+const closeNow = closeSync;
+
+function readNow(path: string): Buffer {
+  const fd = openNow(path, 'r');
+  try {
+    const data = Buffer.allocUnsafeSlow(statNow(fd).size);
+    let length = 0;
+    for (;;) {
+      const bytes = readSomeNow(fd, data, length, data.length - length, null);
+      if (bytes === 0) return data.subarray(0, length);
+      length += bytes;
+    }
+  } finally {
+    closeNow(fd);
+  }
+}
 
 type Wrapped = (
   exports: unknown,

@@ -4,7 +4,15 @@
  * cannot work? A failure means that trapless is not transparent.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -114,6 +122,28 @@ test("V8's code cache of the runtime is used, unless it is of another one", asyn
   assert.equal(await seen(copy), 'none');
   cpSync(join(root, 'dist', 'trapless.cjs'), bundle);
   assert.match(await seen(copy, '--no-lazy'), /^(rejected|used)$/);
+});
+
+test('a program that replaces functions of fs before its first call does not see ours', async () => {
+  const folder = scratch(
+    'app.cjs',
+    `const fs = require('fs');
+     const seen = [];
+     for (const name of ['open', 'openSync', 'fstatSync', 'readSync', 'close', 'closeSync']) {
+       const original = fs[name];
+       fs[name] = (...args) => (seen.push(name), original(...args));
+     }
+     fs.stat('/', () => console.log(\`seen: \${seen}\`));`,
+  );
+  // With V8's code cache, if this Node built one, and without.
+  cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+  for (const name of readdirSync(join(folder, 'dist')))
+    if (name.endsWith('.cache')) rmSync(join(folder, 'dist', name));
+  for (const dist of [join(root, 'dist'), join(folder, 'dist')]) {
+    const options = ['--require', join(dist, 'register.cjs'), join(folder, 'app.cjs')];
+    assert.equal((await execute(options)).stdout, 'seen: \n', dist);
+  }
 });
 
 test('loading ES modules is no use of trapless', async () => {
