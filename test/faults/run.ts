@@ -28,6 +28,7 @@ export interface ProgramOptions {
   readonly nodeOptions?: readonly string[];
   /** What starts Node: `['unshare', '--mount', …]`. */
   readonly through?: readonly string[];
+  readonly timeoutMs?: number;
   /** False: Node is not asked. */
   readonly plain?: boolean;
   /** Why it cannot run here, or null. */
@@ -45,13 +46,14 @@ export async function runProgram(
   tier: Tier,
   options: ProgramOptions = {},
 ): Promise<Report> {
-  const { args = [], env, nodeOptions = [], through = [] } = options;
+  const { args = [], env, nodeOptions = [], through = [], timeoutMs } = options;
   const node = [process.execPath, ...nodeOptions];
   if (tier !== 'plain') node.push('--import', registerMjs);
   const line = [...through, ...node, join(root, 'test', 'faults', 'programs', program), ...args];
   const executeOptions: ExecuteOptions = {
     command: line[0],
     env: { ...ENVIRONMENT[tier], ...env },
+    timeoutMs,
   };
   const { code, signal, stdout, stderr } = await execute(line.slice(1), executeOptions);
   assert.equal(signal ?? code, 0, `${program} on ${tier} ended with ${signal ?? code}:\n${stderr}`);

@@ -42,11 +42,12 @@ export interface ExecuteOptions {
   /** Written to standard input, which then ends. */
   readonly input?: string;
   readonly command?: string;
+  readonly timeoutMs?: number;
 }
 
 /** Runs `node ...args` to its end. */
 export function execute(args: readonly string[], options: ExecuteOptions = {}): Promise<Result> {
-  const { env, cwd, input = '', command = process.execPath } = options;
+  const { env, cwd, input = '', command = process.execPath, timeoutMs = TIMEOUT_MS } = options;
   const spawnOptions: SpawnOptions = { cwd, env: cleanEnvironment(env), stdio: 'pipe' };
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...args], spawnOptions);
@@ -57,7 +58,7 @@ export function execute(args: readonly string[], options: ExecuteOptions = {}): 
     const timer = setTimeout(() => {
       child.kill('SIGKILL');
       reject(new Error(`hangs: ${[command, ...args].join(' ')}\n${stdout}${stderr}`));
-    }, TIMEOUT_MS);
+    }, timeoutMs);
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
