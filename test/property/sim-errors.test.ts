@@ -90,6 +90,8 @@ const READING = new Set(['readFile', 'readdir', 'together', 'many', 'reread', 'r
 /** Whether an operation may succeed although this call failed. */
 function mayHide(step: Step, call: string): boolean {
   if (call === 'close') return READING.has(step.op);
+  // What exists in the middle of a path and is not seen to be a directory is none: Node's ENOTDIR.
+  if (call === 'statx' && step.op === 'mkdir') return step.path?.includes('/') ?? false;
   // Node's recursive readdir takes what it cannot stat for no directory.
   return call === 'statx' && (step.op === 'readdir' || step.op === 'together');
 }
