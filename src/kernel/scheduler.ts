@@ -175,7 +175,7 @@ export class Scheduler {
   }
 
   #runSpot(): void {
-    if (this.#shares && this.spot.waiting >= OFFER_MIN) this.#offer();
+    if (this.#shares && this.spot.offerable >= OFFER_MIN) this.#offer();
     if (this.spot.waiting > 0) this.#answer(this.spot.run());
   }
 

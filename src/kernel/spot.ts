@@ -48,6 +48,11 @@ export class Spot {
     return this.#count;
   }
 
+  /** Of those, the ones that another thread could run: without a buffer of JavaScript's. */
+  get offerable(): number {
+    return this.#count - this.#views.length;
+  }
+
   /** `view`: a buffer of JavaScript's is argument 1 of `viewEntry`, for this batch only. */
   add(id: number, view: Uint8Array | undefined, viewEntry = id): void {
     this.#desk.spotList[this.#count++] = id;

@@ -97,6 +97,12 @@ export function accelerateHandles(): void {
 
 /* --- Transfers: the result is an object without a prototype ----------------------------------- */
 
+/** As Node's, a literal with `__proto__: null`; made this way round V8 keeps it a fast object, for
+ *  half the time. */
+function bare<T extends object>(result: T): T {
+  return Object.setPrototypeOf(result, null);
+}
+
 /** A promise of Node's checks positions, or takes odd ones for the file's own: those are Node's. */
 function ordinaryPosition(position: unknown): boolean {
   return position === undefined || position === null || Number.isSafeInteger(position);
@@ -117,7 +123,7 @@ function readHandle(
   const span = acceptSpan(buffer, offset, length, position);
   if (span === undefined) return false;
   read(kernel, fd, span.bytes, span.position, (bytesRead) =>
-    resolve(typeof bytesRead === 'number' ? { __proto__: null, bytesRead, buffer } : bytesRead),
+    resolve(typeof bytesRead === 'number' ? bare({ bytesRead, buffer }) : bytesRead),
   );
   return true;
 }
@@ -139,9 +145,7 @@ function writeHandle(
   const span = acceptSpan(buffer, offset, count, typeof position === 'number' ? position : null);
   if (span === undefined) return false;
   write(kernel, fd, span.bytes, span.position, (bytesWritten) =>
-    resolve(
-      typeof bytesWritten === 'number' ? { __proto__: null, bytesWritten, buffer } : bytesWritten,
-    ),
+    resolve(typeof bytesWritten === 'number' ? bare({ bytesWritten, buffer }) : bytesWritten),
   );
   return true;
 }
@@ -154,8 +158,8 @@ function vectorHandle(reading: boolean): Begin {
     if (views === undefined || !Number.isSafeInteger(where) || where < -1) return false;
     vector(kernel, reading, fd, views, where, (bytes) => {
       if (typeof bytes !== 'number') resolve(bytes);
-      else if (reading) resolve({ __proto__: null, bytesRead: bytes, buffers });
-      else resolve({ __proto__: null, bytesWritten: bytes, buffers });
+      else if (reading) resolve(bare({ bytesRead: bytes, buffers }));
+      else resolve(bare({ bytesWritten: bytes, buffers }));
     });
     return true;
   };
