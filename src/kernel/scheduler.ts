@@ -30,7 +30,7 @@ import type { Completion, Kernel } from './kernel.ts';
 import type { ResolvedOptions } from './options.ts';
 import { Ring } from './ring/ring.ts';
 import { ROUTE, type Route, type RouteTables, routeTables } from './routes.ts';
-import { Spot } from './spot.ts';
+import { isShort, Spot } from './spot.ts';
 
 /** A batch at least this long is offered to the crew: waking a thread costs about ten calls. */
 const OFFER_MIN = 24;
@@ -179,20 +179,22 @@ export class Scheduler {
     if (this.spot.waiting > 0) this.#answer(this.spot.run());
   }
 
-  /** Core specialization for long batches (FlexSC 3.6). What works in a caller's buffer stays:
-   *  through a block it would be copied. */
+  /** Core specialization for long batches (FlexSC 3.6). What works in a caller's buffer and is
+   *  short stays here: through a block it would be copied. */
   #offer(): void {
     const count = this.spot.waiting;
     const ids = this.#desk.spotList.slice(0, count);
     this.spot.clear();
     if (this.#offered.length + count > this.#capacity) this.#offered.drop(this.#offered.length);
     for (let i = 0; i < count; i++) {
-      const completion = this.#completions[ids[i]];
-      if (completion?.view !== undefined) {
-        this.spot.add(ids[i], completion.view, completion.viewEntry);
+      const id = ids[i];
+      const completion = this.#completions[id];
+      const view = completion?.view;
+      if (view !== undefined && (isShort(view) || !completion?.bounce?.(this.#kernel, id))) {
+        this.spot.add(id, view, completion?.viewEntry);
       } else {
-        this.#toCrew(ids[i]);
-        this.#offered.push(ids[i]);
+        this.#toCrew(id);
+        this.#offered.push(id);
       }
     }
     this.crew.wakeIfAsleep();
