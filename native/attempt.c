@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "execute.h"
@@ -23,7 +24,10 @@
 
 /* Longest transfer that may run on the JS thread: copying more stalls the program. */
 #define TL_SPOT_BYTES_MAX (256u * 1024u)
-#define TL_TMPFS_MAGIC 0x01021994
+#define TL_TMPFS_MAGIC 0x01021994u
+#define TL_EXT4_MAGIC 0xef53u
+#define TL_XFS_MAGIC 0x58465342u
+#define TL_BTRFS_MAGIC 0x9123683eu
 
 static int64_t tl__raw(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
                        uint64_t f) {
@@ -85,6 +89,72 @@ static int tl__path_cached(uint64_t dirfd, uint64_t path, int nofollow, struct t
   return 1;
 }
 
+/* --- What a file is ------------------------------------------------------------------------
+ * Found out once, from the descriptor, and remembered for some seconds by the path that opened
+ * it: the question costs as much as the call it saves. One table for all threads; a word is
+ * {key 32, seconds 30, kind 2}, so that it is read and written in one piece. */
+
+enum tl__kind {
+  TL_UNKNOWN,
+  TL_OTHER,
+  TL_EXACT, /* a blocking read that comes out short has reached the end (not so in /proc) */
+  TL_MEMORY /* the same, and it never blocks: tmpfs */
+};
+
+static _Atomic uint64_t tl__files[TL_KNOWN_PATHS];
+
+static enum tl__kind tl__known_kind(uint32_t key, uint32_t now_s) {
+  uint64_t const word =
+      atomic_load_explicit(&tl__files[(key >> 1) % TL_KNOWN_PATHS], memory_order_relaxed);
+  uint32_t const age = (now_s - (uint32_t)(word >> 2)) & 0x3fffffffu;
+  return (uint32_t)(word >> 32) == key && age < TL_KNOWN_SECONDS ? word & 3 : TL_UNKNOWN;
+}
+
+static enum tl__kind tl__ask_kind(uint64_t fd) {
+  struct statfs fs;
+  if (fstatfs((int)fd, &fs) != 0) return TL_OTHER;
+  switch ((uint32_t)fs.f_type) {
+    case TL_TMPFS_MAGIC:
+      return TL_MEMORY;
+    case TL_EXT4_MAGIC:
+    case TL_XFS_MAGIC:
+    case TL_BTRFS_MAGIC:
+      return TL_EXACT;
+    default:
+      return TL_OTHER;
+  }
+}
+
+static void tl__note_kind(uint32_t key, uint32_t now_s, enum tl__kind kind) {
+  uint64_t const word = (uint64_t)key << 32 | (uint64_t)(now_s & 0x3fffffffu) << 2 | kind;
+  atomic_store_explicit(&tl__files[(key >> 1) % TL_KNOWN_PATHS], word, memory_order_relaxed);
+}
+
+void tl_mind_begin(struct tl_mind* mind, const struct tl_desk* desk) {
+  mind->slots_from = (uint64_t)(uintptr_t)desk->slots;
+  mind->slots_to = mind->slots_from + (uint64_t)desk->pages_max * TL_ENTRIES_PER_PAGE * TL_SLOT_SIZE;
+  mind->chain_path = 0;
+  mind->at_end = 0;
+}
+
+void tl_mind_opens(struct tl_mind* mind, uint64_t dirfd, uint64_t path) {
+  if (tl__own_path(path, mind))
+    mind->chain_path = tl__hash(dirfd, (const char*)(uintptr_t)path);
+}
+
+void tl_mind_read(struct tl_mind* mind, uint64_t fd, int64_t r, uint64_t length) {
+  if (r < 0 || (uint64_t)r >= length || mind->chain_path == 0) return;
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  uint32_t const now_s = (uint32_t)t.tv_sec;
+  enum tl__kind kind = tl__known_kind(mind->chain_path, now_s);
+  if (kind == TL_UNKNOWN) {
+    kind = tl__ask_kind(fd);
+    tl__note_kind(mind->chain_path, now_s, kind);
+  }
+  mind->at_end = kind >= TL_EXACT;
+}
+
 static int64_t tl__try_open(const struct tl_entry* entry, const uint64_t args[6],
                             struct tl_mind* mind) {
   uint64_t const flags = args[2];
@@ -111,39 +181,43 @@ static int64_t tl__try_open(const struct tl_entry* entry, const uint64_t args[6]
     if (plain >= 0) fcntl((int)plain, F_SETFL, (int)flags);
     return plain;
   }
-  if (tl__own_path(args[1], mind))
-    mind->chain_path = tl__hash(args[0], (const char*)(uintptr_t)args[1]);
+  tl_mind_opens(mind, args[0], args[1]);
+  /* A path on tmpfs is looked up in memory: no need to say that it must be. */
+  if (!mind->careful && mind->chain_path &&
+      tl__known_kind(mind->chain_path, mind->now_s) == TL_MEMORY)
+    return tl__raw(SYS_openat, args[0], args[1], flags | O_NONBLOCK, 0, 0, 0);
   int64_t const fd = tl__openat2(args[0], args[1], flags | O_NONBLOCK, 0);
   return tl__not_cached(fd) ? TL_WOULD_BLOCK : fd;
 }
 
 /* --- Reading and writing ------------------------------------------------------------------
- * Files that are memory and nothing else (tmpfs) do not know RWF_NOWAIT, and need it least. What
- * a path or a descriptor was found to be is remembered for some seconds: the question, a refused
- * attempt and an fstatfs, costs more than the read. Only positioned reads rely on it: a pipe that
- * took the number over meanwhile answers them with ESPIPE, and does not block. */
+ * Files that are memory and nothing else (tmpfs) do not know RWF_NOWAIT, and need it least: they
+ * are read as they are once it is known. Only positioned reads rely on it: a pipe that took the
+ * number over meanwhile answers them with ESPIPE, and does not block. */
 
-static int tl__in_memory(uint64_t fd) {
-  struct statfs fs;
-  return fstatfs((int)fd, &fs) == 0 && fs.f_type == TL_TMPFS_MAGIC;
-}
-
-struct tl__mark {
-  uint32_t* pair; /* {key, seconds}, or null */
-  uint32_t key;
-};
+static int tl__in_memory(uint64_t fd) { return tl__ask_kind(fd) == TL_MEMORY; }
 
 /* In a chain the path it opened is the key, else the descriptor. */
-static struct tl__mark tl__memory_mark(const struct tl_entry* entry, uint64_t fd,
-                                       const struct tl_mind* mind) {
-  struct tl__mark mark = {NULL, mind->chain_path};
-  if (!(entry->flags & TL_HEAD_FD)) {
-    mark.key = (uint32_t)fd + 1;
-    mark.pair = mind->memory_fds + (size_t)fd % TL_MEMORY_FDS * 2;
-  } else if (mind->chain_path) {
-    mark.pair = mind->memory_paths + (size_t)(mind->chain_path >> 1) % TL_KNOWN_PATHS * 2;
+static uint32_t* tl__fd_mark(uint64_t fd, const struct tl_mind* mind) {
+  return mind->memory_fds + (size_t)fd % TL_MEMORY_FDS * 2;
+}
+
+static int tl__known_in_memory(const struct tl_entry* entry, uint64_t fd,
+                               const struct tl_mind* mind) {
+  if (entry->flags & TL_HEAD_FD)
+    return mind->chain_path && tl__known_kind(mind->chain_path, mind->now_s) == TL_MEMORY;
+  const uint32_t* const mark = tl__fd_mark(fd, mind);
+  return mark[0] == (uint32_t)fd + 1 && mind->now_s - mark[1] < TL_KNOWN_SECONDS;
+}
+
+static void tl__note_in_memory(const struct tl_entry* entry, uint64_t fd, struct tl_mind* mind) {
+  if (entry->flags & TL_HEAD_FD) {
+    if (mind->chain_path) tl__note_kind(mind->chain_path, mind->now_s, TL_MEMORY);
+    return;
   }
-  return mark;
+  uint32_t* const mark = tl__fd_mark(fd, mind);
+  mark[0] = (uint32_t)fd + 1;
+  mark[1] = mind->now_s;
 }
 
 /* A plain pread of a file in memory. A short one is the end of the file: what asks for the bytes
@@ -179,18 +253,15 @@ static int tl__never_blocks(uint64_t fd) {
 static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6],
                              struct tl_mind* mind) {
   if (args[2] > TL_SPOT_BYTES_MAX) return TL_WOULD_BLOCK;
-  struct tl__mark const mark = tl__memory_mark(entry, args[0], mind);
   /* Where a filesystem may block, no number is trusted: another file may have it by now. */
-  if (!mind->careful && mark.pair && mark.pair[0] == mark.key &&
-      mind->now_s - mark.pair[1] < TL_KNOWN_SECONDS)
+  if (!mind->careful && tl__known_in_memory(entry, args[0], mind))
     return tl__read_memory(entry, args, mind);
   int64_t const r = tl__try_transfer(SYS_preadv2, args, args[3]);
   /* A chain that reads to the end of whatever it opened goes on without a position. */
   if (r == -ESPIPE && (entry->flags & TL_STREAM)) return TL_WOULD_BLOCK;
   if (r != -EOPNOTSUPP) return r;
-  if (!mark.pair || !tl__in_memory(args[0])) return TL_WOULD_BLOCK;
-  mark.pair[0] = mark.key;
-  mark.pair[1] = mind->now_s;
+  if (!tl__in_memory(args[0])) return TL_WOULD_BLOCK;
+  tl__note_in_memory(entry, args[0], mind);
   return tl__read_memory(entry, args, mind);
 }
 

@@ -23,14 +23,20 @@ struct tl_mind {
   int (*device_blocks)(uint32_t major, uint32_t minor); /* consulted when careful */
   uint32_t now_s;
   /* Tables of {key, seconds} pairs, keyed by a hash of the path or by the descriptor: */
-  uint32_t* known_paths;  /* TL_KNOWN_PATHS: looked up from the caches lately */
-  uint32_t* memory_paths; /* TL_KNOWN_PATHS: a file on tmpfs */
-  uint32_t* memory_fds;   /* TL_MEMORY_FDS: likewise */
-  /* Set anew for each chain by tl_chain_try: */
+  uint32_t* known_paths; /* TL_KNOWN_PATHS: looked up from the caches lately */
+  uint32_t* memory_fds;  /* TL_MEMORY_FDS: of a file on tmpfs */
+  /* Set anew for each chain by tl_mind_begin: */
   uint64_t slots_from, slots_to; /* the desk's slots: the only paths we read ourselves */
   uint32_t chain_path;           /* hash of the path the chain opened; 0: none here */
-  int at_end;                    /* its last read, of a file in memory, was short */
+  int at_end;                    /* its last read was short, and that proves the end */
 };
+
+/* A new chain of this desk. A crew thread's mind is nothing else than that, and the second. */
+void tl_mind_begin(struct tl_mind* mind, const struct tl_desk* desk);
+/* The chain opens its file by this path: remember which. */
+void tl_mind_opens(struct tl_mind* mind, uint64_t dirfd, uint64_t path);
+/* A blocking read of the chain's file has returned `r` of `length`: sets at_end. */
+void tl_mind_read(struct tl_mind* mind, uint64_t fd, int64_t r, uint64_t length);
 
 int64_t tl_attempt_now(const struct tl_entry* entry, const uint64_t* args, struct tl_mind* mind);
 

@@ -125,12 +125,19 @@ static int64_t tl__run_entry(const struct tl_entry* entry, const uint64_t args[6
 
 static int64_t tl__attempt_blocking(const struct tl_entry* entry, const uint64_t* args,
                                     struct tl_mind* mind) {
-  (void)mind;
-  return tl__run_entry(entry, args);
+  int const in_chain = entry->flags & (TL_LINK | TL_HEAD_FD);
+  if (in_chain && entry->number == SYS_openat) tl_mind_opens(mind, args[0], args[1]);
+  /* What asks for the bytes behind the end needs no call. */
+  if (mind->at_end && (entry->flags & TL_AFTER)) return 0;
+  int64_t const r = tl__run_entry(entry, args);
+  if (in_chain && entry->number == SYS_pread64) tl_mind_read(mind, args[0], r, args[2]);
+  return r;
 }
 
 void tl_chain_run(const struct tl_desk* desk, uint32_t head) {
-  tl__chain_walk(desk, head, NULL, tl__attempt_blocking);
+  struct tl_mind mind = {0};
+  tl_mind_begin(&mind, desk);
+  tl__chain_walk(desk, head, &mind, tl__attempt_blocking);
 }
 
 static int64_t tl__attempt_refused(const struct tl_entry* entry, const uint64_t* args,
@@ -146,9 +153,6 @@ void tl_chain_refuse(const struct tl_desk* desk, uint32_t head) {
 /* --- Must not block: attempt.c ------------------------------------------------------------- */
 
 int tl_chain_try(const struct tl_desk* desk, uint32_t head, struct tl_mind* mind) {
-  mind->slots_from = (uint64_t)(uintptr_t)desk->slots;
-  mind->slots_to = mind->slots_from + (uint64_t)desk->pages_max * TL_ENTRIES_PER_PAGE * TL_SLOT_SIZE;
-  mind->chain_path = 0;
-  mind->at_end = 0;
+  tl_mind_begin(mind, desk);
   return tl__chain_walk(desk, head, mind, tl_attempt_now);
 }

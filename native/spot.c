@@ -87,10 +87,9 @@ static void look_at_mounts(struct tl_spot* spot) {
 int tl_spot_open(struct tl_spot* spot) {
   memset(spot, 0, sizeof *spot);
   spot->mind.device_blocks = device_blocks;
-  /* One allocation for the three tables, touched only where keys fall. */
-  spot->mind.known_paths = calloc(TL_KNOWN_PATHS * 4 + TL_MEMORY_FDS * 2, sizeof(uint32_t));
-  spot->mind.memory_paths = spot->mind.known_paths + TL_KNOWN_PATHS * 2;
-  spot->mind.memory_fds = spot->mind.known_paths + TL_KNOWN_PATHS * 4;
+  /* One allocation for both tables, touched only where keys fall. */
+  spot->mind.known_paths = calloc(TL_KNOWN_PATHS * 2 + TL_MEMORY_FDS * 2, sizeof(uint32_t));
+  spot->mind.memory_fds = spot->mind.known_paths + TL_KNOWN_PATHS * 2;
   spot->mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
   return spot->mind.known_paths ? 0 : -1;
 }
