@@ -126,7 +126,7 @@ static napi_value kernel_close(napi_env env, napi_callback_info info) {
 
 /* --- Methods of a kernel ------------------------------------------------------------------- */
 
-/* spot(count, direct): direct is null, or the buffers of the entries in direct_list. Their
+/* spot(count, direct, views): 1 when the loop has other work. The views are the buffers of the entries in direct_list. Their
  * addresses are valid during this call only: JavaScript, which could move or detach them, does
  * not run meanwhile. */
 static napi_value kernel_spot(napi_env env, napi_callback_info info) {
@@ -148,7 +148,8 @@ static napi_value kernel_spot(napi_env env, napi_callback_info info) {
     entry->args[1] = (uint64_t)(uintptr_t)data;
     if (entry->args[2] > length) entry->args[2] = length; /* detached meanwhile */
   }
-  return tl_napi_from_int(env, (int32_t)tl_spot_run(&k->spot, desk, count));
+  tl_spot_run(&k->spot, desk, count);
+  return tl_napi_from_int(env, tl_kernel_other_work(k, k->spot.ended_ns));
 }
 
 static napi_value kernel_wake(napi_env env, napi_callback_info info) {
@@ -172,7 +173,7 @@ static napi_value kernel_other_work(napi_env env, napi_callback_info info) {
   struct binding* const b = get_args(env, info, 0, NULL);
   if (!b) return NULL;
   napi_value result;
-  TL_TRY(env, napi_get_boolean(env, tl_kernel_other_work(b->kernel), &result));
+  TL_TRY(env, napi_get_boolean(env, tl_kernel_other_work(b->kernel, uv_hrtime()), &result));
   return result;
 }
 

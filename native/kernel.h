@@ -61,6 +61,6 @@ void tl_kernel_ref(struct tl_kernel* k, int alive);
 /* flexsc_wait without a loop: sleeps until something is done. Returns 0 on timeout. */
 int tl_kernel_wait(struct tl_kernel* k, int timeout_ms);
 /* Does the loop have anything to do besides us? Then a drain must not go on for long. */
-int tl_kernel_other_work(struct tl_kernel* k);
+int tl_kernel_other_work(struct tl_kernel* k, uint64_t now_ns);
 
 #endif

@@ -202,10 +202,12 @@ void tl_kernel_ref(struct tl_kernel* k, int alive) {
   }
 }
 
-int tl_kernel_other_work(struct tl_kernel* k) {
+int tl_kernel_other_work(struct tl_kernel* k, uint64_t now_ns) {
   if (!k->loop) return 0;
-  uv_update_time(k->loop); /* a timer that came due since the turn began counts */
-  return uv_backend_timeout(k->loop) == 0;
+  int const timeout_ms = uv_backend_timeout(k->loop);
+  /* uv_now() is when this turn began: a timer that came due since counts. */
+  return timeout_ms == 0 || (timeout_ms > 0 && uv_now(k->loop) + (uint64_t)timeout_ms <=
+                                                   now_ns / 1000000u);
 }
 
 int tl_kernel_wait(struct tl_kernel* k, int timeout_ms) {

@@ -142,7 +142,8 @@ uint32_t tl_spot_run(struct tl_spot* spot, const struct tl_desk* desk, uint32_t 
   for (uint32_t i = 0; i < count; i++)
     done += (uint32_t)tl_chain_try(desk, desk->spot_list[i], &spot->mind);
 
-  uint64_t const took = monotonic_ns(CLOCK_MONOTONIC) - started;
+  spot->ended_ns = monotonic_ns(CLOCK_MONOTONIC);
+  uint64_t const took = spot->ended_ns - started;
   atomic_store_explicit(&desk->control->spot_ns,
                         took > UINT32_MAX ? UINT32_MAX : (uint32_t)took, memory_order_relaxed);
   return done;

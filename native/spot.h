@@ -12,7 +12,8 @@
 struct tl_spot {
   struct tl_mind mind;
   int mounts_fd;           /* /proc/self/mountinfo, polled for changes; -1: unknown, careful */
-  uint64_t mounts_checked; /* CLOCK_MONOTONIC_COARSE seconds */
+  uint64_t mounts_checked; /* CLOCK_MONOTONIC seconds */
+  uint64_t ended_ns;       /* CLOCK_MONOTONIC, of the last batch */
 };
 
 int tl_spot_open(struct tl_spot* spot);

@@ -153,13 +153,14 @@ export class Kernel {
 
   /** Issues and delivers until nothing is left. 1: something is, come back next turn. */
   drain(): number {
-    for (let round = 0; this.#step(); round++) {
-      this.#deliver(tick);
-      if (this.#closed) return 0;
+    for (let round = 0; ; round++) {
+      const goesOn = round > 0 && this.#posted.length > 0;
+      if (!this.#step()) break;
       // Immediates and timers come before the next completion, as in Node; a lone chain of
       // awaits may go on for a while.
-      if (this.#scheduler.posted.length === 0) continue;
-      if (round >= ROUNDS_MAX || this.#native.otherWork()) break;
+      if (goesOn && (round >= ROUNDS_MAX || this.#scheduler.otherWork)) break;
+      this.#deliver(tick);
+      if (this.#closed) return 0;
     }
     return this.#rest();
   }

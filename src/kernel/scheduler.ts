@@ -123,6 +123,11 @@ export class Scheduler {
     return this.crew.inFlight > 0 || (this.ring !== null && this.ring.inFlight > 0);
   }
 
+  /** Whether the event loop has timers due or immediates waiting. A batch on the spot has asked. */
+  get otherWork(): boolean {
+    return this.spot.otherWork ?? this.#native.otherWork();
+  }
+
   /* --- Issuing ------------------------------------------------------------------------------ */
 
   issue(): void {
@@ -280,6 +285,7 @@ export class Scheduler {
   /* --- Harvest ------------------------------------------------------------------------------ */
 
   collect(): void {
+    this.spot.otherWork = null;
     const before = this.finished.length;
     this.crew.harvest(this.finished);
     if (this.ring !== null && this.ring.inFlight > 0) {

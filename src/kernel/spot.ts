@@ -31,6 +31,8 @@ export function isShort(view: Uint8Array): boolean {
 export class Spot {
   /** Times the spot was closed for a while. */
   pauses = 0;
+  /** What the loop said after the last batch: whether it has other work; null: not asked. */
+  otherWork: boolean | null = null;
 
   readonly #native: NativeKernel;
   readonly #desk: Desk;
@@ -88,7 +90,7 @@ export class Spot {
   run(): number {
     const count = this.#count;
     const expectedNs = SLOW_NS + count * SLOW_NS_PER_ENTRY + this.#bytes * SLOW_NS_PER_BYTE;
-    this.#native.spot(count, this.#views.length, this.#views);
+    this.otherWork = this.#native.spot(count, this.#views.length, this.#views) !== 0;
     this.clear();
     this.#judge(expectedNs);
     return count;

@@ -28,7 +28,7 @@ export interface NativeKernel {
   readonly directList: number;
   readonly entries: number;
   readonly slots: number;
-  /** Tries spotList[0..count) without blocking; returns how many are done. */
+  /** Tries spotList[0..count) without blocking; then answers as otherWork does: 1 for yes. */
   spot(count: number, directCount: number, directViews: readonly Uint8Array[]): number;
   /** Wakes a crew thread (after setting ready bits while `awake` was 0). */
   wake(): void;
