@@ -72,6 +72,7 @@ export class Kernel {
   #alive = false;
   /** Chains given up and still in flight, by their first entry: no operations any more. */
   readonly #abandoned = new Set<number>();
+  #abandonedCount = 0;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -171,7 +172,11 @@ export class Kernel {
     // A callback may be what called us: what is delivered already must not take up the queue.
     this.#forgetDelivered();
     scheduler.collect();
-    if (scheduler.posted.length > 0) scheduler.issue();
+    if (scheduler.posted.length > 0) {
+      scheduler.issue();
+      // What Linux could do at once on the ring is done by now.
+      if (scheduler.finished.length === 0) scheduler.collect();
+    }
     if (scheduler.finished.length === 0) scheduler.takeBack();
     return scheduler.finished.length > 0;
   }
@@ -195,12 +200,13 @@ export class Kernel {
     const { finished } = this.#scheduler;
     const completions = this.#completions;
     this.#forgetDelivered();
-    while (this.#delivered < finished.length && !this.#closed) {
+    const { timing } = this.counters;
+    while (this.#delivered < finished.length) {
       const id = finished.at(this.#delivered++);
       const completion = completions[id];
       completions[id] = null;
-      if (this.#abandoned.size === 0 || !this.#abandoned.delete(id)) this.#operations--;
-      if (this.counters.timing) this.counters.delivered(id);
+      if (this.#abandonedCount === 0 || !this.#forget(id)) this.#operations--;
+      if (timing) this.counters.delivered(id);
       completion?.done(this, id);
       if (between !== null) between();
     }
@@ -210,6 +216,13 @@ export class Kernel {
       between?.(); // it may have resolved a promise: no other callback may come for long
     }
     this.#scheduler.feedStarved();
+  }
+
+  /** Whether the operation had been given up. */
+  #forget(id: number): boolean {
+    if (!this.#abandoned.delete(id)) return false;
+    this.#abandonedCount--;
+    return true;
   }
 
   #forgetDelivered(): void {
@@ -258,6 +271,7 @@ export class Kernel {
     this.pages.abandon(this.#scheduler.current(id));
     this.#completions[id] = cleanUp;
     this.#abandoned.add(id);
+    this.#abandonedCount++;
     this.#operations--;
     this.#rest();
   }
@@ -297,6 +311,9 @@ export class Kernel {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    // Ends a delivery that is going on.
+    this.#scheduler.finished.drop(this.#scheduler.finished.length);
+    this.#delivered = 0;
     this.#native.close();
   }
 
