@@ -254,7 +254,8 @@ export class Kernel {
     while (this.#operations > 0) {
       if (this.#step()) {
         this.#deliver(null);
-        this.#rest();
+        // The loop finds out in its next turn: telling it each time costs two native calls.
+        this.#control[CONTROL.wantDrain] = 1;
         return true;
       }
       const left = until - performance.now();
