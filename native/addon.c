@@ -62,8 +62,11 @@ static int drain_once(struct binding* b, int* left) {
       napi_value error;
       napi_is_exception_pending(env, &pending);
       if (pending && napi_get_and_clear_last_exception(env, &error) == napi_ok) {
+        napi_valuetype type = napi_undefined;
+        napi_typeof(env, error, &type);
+        /* undefined: reported already, where its async scope was (src/node/forms.ts) */
+        if (type != napi_undefined) napi_fatal_exception(env, error);
         again = 1;
-        napi_fatal_exception(env, error);
       }
     }
   }
@@ -428,6 +431,16 @@ static napi_value system_call(napi_env env, napi_callback_info info) {
   return tl_napi_from_double(env, (double)tl_syscall((uint32_t)numbers[0], numbers + 1));
 }
 
+/* uncaughtException(error): what Node does when a callback of its own throws. Returns if the program
+ * survives it. */
+static napi_value uncaught_exception(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  size_t argc = 1;
+  TL_TRY(env, napi_get_cb_info(env, info, &argc, args, NULL, NULL));
+  napi_fatal_exception(env, args[0]);
+  return NULL;
+}
+
 /* The layout, for src/abi/entry.ts to compare with its own. */
 static napi_value layout(napi_env env) {
   napi_value result;
@@ -481,5 +494,6 @@ NAPI_MODULE_INIT(/* env, exports */) {
   tl_napi_set_function(env, exports, "crewSpin", crew_spin, NULL);
   tl_napi_set_function(env, exports, "crewStatus", crew_status, NULL);
   tl_napi_set_function(env, exports, "systemCall", system_call, NULL);
+  tl_napi_set_function(env, exports, "uncaughtException", uncaught_exception, NULL);
   return exports;
 }

@@ -9,6 +9,7 @@
  * only picks a string, a name is searched in that string, and the map from number to name is built at
  * the first `syscallName`.
  */
+import { nearMiss } from './near-miss.ts';
 import type { SYSCALLS_ARM64 } from './syscalls-arm64.ts';
 import { SYSCALLS_ARM64_TEXT } from './syscalls-arm64.ts';
 import type { SYSCALLS_X64 } from './syscalls-x64.ts';
@@ -94,33 +95,6 @@ function nearest(wrong: string): string | undefined {
   const usual = ['', 'at', '64', '2', '4', '1'].map((suffix) => bare + suffix);
   if (/stat(at)?(64)?$/.test(bare)) usual.push('newfstatat');
   for (const name of usual) if (find(name) !== undefined) return name;
-  let best: string | undefined;
-  let bestDistance = Math.min(2, Math.floor(bare.length / 3)) + 1;
-  for (const [name] of list()) {
-    if (Math.abs(name.length - bare.length) >= bestDistance) continue;
-    const distance = editDistance(bare, name);
-    if (distance < bestDistance) {
-      best = name;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-/** Levenshtein's distance, where swapping two neighbours counts as one edit. */
-function editDistance(a: string, b: string): number {
-  let before: number[] = [];
-  let above = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      row[j] = Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + same);
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (swapped) row[j] = Math.min(row[j], before[j - 2] + 1);
-    }
-    before = above;
-    above = row;
-  }
-  return above[b.length];
+  const names = Array.from(list(), ([name]) => name);
+  return nearMiss(bare, names, Math.min(2, Math.floor(bare.length / 3)));
 }

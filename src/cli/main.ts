@@ -7,9 +7,9 @@
  * `run` itself does not come here but in its errors and its help (see bin/trapless.cjs).
  */
 
+import { nearMiss } from '../abi/near-miss.ts';
 import { packageVersion } from '../report/package-root.ts';
 import { run as runProgram } from '../start.ts';
-import { nearMiss } from './near-miss.ts';
 import { runHelp } from './run-help.ts';
 
 export { formatStatistics } from '../report/call-statistics.ts';

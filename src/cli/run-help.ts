@@ -1,7 +1,7 @@
 /**
  * What `trapless run` says about itself; run.ts asks for it only when it must.
  */
-import { nearMiss } from './near-miss.ts';
+import { nearMiss } from '../abi/near-miss.ts';
 
 export const runHelp = `Usage: trapless run [options] app.js [arguments of app.js]
 

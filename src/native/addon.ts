@@ -77,6 +77,8 @@ export interface Addon {
   crewStatus(): { threads: number; idle: number; most: number; slots: number };
   /** One synchronous system call with small integer arguments (benchmarks' baseline). */
   systemCall(number: number, ...args: number[]): number;
+  /** What Node does when a callback of its own throws; returns if the program survives it. */
+  uncaughtException(error: unknown): void;
 }
 
 export type FoundAddon =

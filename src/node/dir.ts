@@ -17,6 +17,7 @@ import { type Entries, readEntries, readEntriesNow } from '../ops/directory.ts';
 import { encodeName, type NameEncoding } from './accept-options.ts';
 import { uvType } from './dirents.ts';
 import { threadKernel } from './environment-kernel.ts';
+import { type Callback, callBack } from './forms.ts';
 
 interface NodeRequest {
   oncomplete(error: Error | null, result?: unknown): void;
@@ -80,8 +81,9 @@ function answering(request: NodeRequest) {
   const resource = new AsyncResource('FSREQCALLBACK');
   return {
     succeed: (...result: unknown[]): void =>
-      resource.runInAsyncScope(request.oncomplete, request, null, ...result),
-    fail: (error: Error): void => resource.runInAsyncScope(request.oncomplete, request, error),
+      callBack(resource, request.oncomplete as Callback, request, null, ...result),
+    fail: (error: Error): void =>
+      callBack(resource, request.oncomplete as Callback, request, error),
   };
 }
 

@@ -3,6 +3,7 @@
  * to Node's own function what it does not take.
  */
 import { AsyncResource } from 'node:async_hooks';
+import { loadAddon } from '../native/addon.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { threadKernel } from './environment-kernel.ts';
 import type { Start } from './starts/start.ts';
@@ -20,13 +21,34 @@ export class Request extends AsyncResource {
   }
 
   succeed = (value: unknown): void => {
-    if (value === undefined) this.runInAsyncScope(this.callback, undefined, null);
-    else this.runInAsyncScope(this.callback, undefined, null, value);
+    if (value === undefined) callBack(this, this.callback, undefined, null);
+    else callBack(this, this.callback, undefined, null, value);
   };
 
   fail = (error: Error): void => {
-    this.runInAsyncScope(this.callback, undefined, error);
+    callBack(this, this.callback, undefined, error);
   };
+}
+
+/** As Node's own requests do: what is thrown is reported while the scope is there, and in it the
+ *  domain, if any, that is to be told. */
+export function callBack(
+  request: AsyncResource,
+  callback: Callback,
+  receiver: unknown,
+  ...args: unknown[]
+): void {
+  request.runInAsyncScope(guarded, receiver, callback, args);
+}
+
+function guarded(this: unknown, callback: Callback, args: unknown[]): void {
+  try {
+    callback.apply(this, args);
+  } catch (error) {
+    loadAddon().addon?.uncaughtException(error);
+    // The program survives it: on with the next completion, and the tick queue after that one.
+    throw undefined;
+  }
 }
 
 /** `name(...args, callback)`; `most` is the number of arguments before the callback. */

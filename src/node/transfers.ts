@@ -6,7 +6,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import { CURRENT, read, TRANSFER_MAX, vector, vectorBytes, write } from '../ops/transfer.ts';
 import { acceptDescriptor, acceptInteger, bytesOf } from './accept.ts';
 import { threadKernel } from './environment-kernel.ts';
-import { type AnyFunction, type Callback, disguise, Request } from './forms.ts';
+import { type AnyFunction, type Callback, callBack, disguise, Request } from './forms.ts';
 
 /** A position: null, undefined and -1 mean the file's own; undefined here: not ours. */
 export function acceptPosition(value: unknown): number | bigint | undefined {
@@ -86,11 +86,11 @@ class TransferRequest extends Request {
   }
 
   override succeed = (bytes: unknown): void => {
-    this.runInAsyncScope(this.callback, undefined, null, bytes, this.#buffer);
+    callBack(this, this.callback, undefined, null, bytes, this.#buffer);
   };
 
   override fail = (error: Error): void => {
-    this.runInAsyncScope(this.callback, undefined, error, 0, this.#buffer);
+    callBack(this, this.callback, undefined, error, 0, this.#buffer);
   };
 }
 

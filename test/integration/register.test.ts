@@ -298,6 +298,33 @@ test('an error in a callback is an uncaught exception, and the others still comp
   );
 });
 
+test('an error in a callback: its domain is told, and what comes next is as in node', async () => {
+  const folder = scratch(
+    'app.cjs',
+    `const fs = require('fs');
+     const domain = require('domain');
+     process.on('uncaughtException', (error) => console.log('uncaught', error.message));
+     fs.stat('/', () => {
+       process.nextTick(() => console.log('tick'));
+       Promise.resolve().then(() => console.log('promise'));
+       throw new Error('one');
+     });
+     fs.stat('/', () => console.log('two'));
+     const own = domain.create();
+     own.on('error', (error) => console.log('domain', error.message));
+     setTimeout(() => own.run(() => fs.open('/', 'r', (error, fd) => {
+       fs.closeSync(fd);
+       fs.readdir('/missing', () => { throw new Error('three'); });
+       throw new Error('four');
+     })), 50);`,
+  );
+  const app = join(folder, 'app.cjs');
+  const plain = await execute([app]);
+  assert.match(plain.stdout, /^uncaught one\ntwo\ntick\npromise\ndomain four\ndomain three\n$/);
+  for (const env of [{}, { TRAPLESS_RING: '0' }])
+    assert.deepEqual(await execute(underRequire(app), { env }), plain);
+});
+
 test('an error in a callback that nobody catches ends the program as in node', async () => {
   const text = `require('fs').stat('/', function callback() {\n  throw new Error('alas');\n});\nprocess.on('exit', (c) => console.log(c));`;
   const file = join(scratch('app.cjs', text), 'app.cjs');

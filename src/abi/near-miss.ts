@@ -4,12 +4,16 @@
  *   nearMiss('docter', ['demo', 'doctor'])   'doctor'
  */
 
-/** The known word with the fewest edits, if few enough to be a slip; undefined otherwise. */
-export function nearMiss(word: string, known: readonly string[]): string | undefined {
-  const limit = Math.max(1, Math.floor(word.replace(/^-+/, '').length / 3));
+/** The known word with the fewest edits, if there are at most `limit`; undefined otherwise. */
+export function nearMiss(
+  word: string,
+  known: Iterable<string>,
+  limit = Math.max(1, Math.floor(word.replace(/^-+/, '').length / 3)),
+): string | undefined {
   let best: string | undefined;
   let fewest = limit + 1;
   for (const candidate of known) {
+    if (Math.abs(candidate.length - word.length) >= fewest) continue;
     const edits = editDistance(word.toLowerCase(), candidate);
     if (edits >= fewest) continue;
     best = candidate;
