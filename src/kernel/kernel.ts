@@ -172,10 +172,11 @@ export class Kernel {
     // A callback may be what called us: what is delivered already must not take up the queue.
     this.#forgetDelivered();
     scheduler.collect();
-    if (scheduler.posted.length > 0) {
+    while (scheduler.posted.length > 0) {
       scheduler.issue();
-      // What Linux could do at once on the ring is done by now.
-      if (scheduler.finished.length === 0) scheduler.collect();
+      if (scheduler.finished.length > 0) break;
+      // What Linux could do at once on the ring is done by now; chains there go on.
+      scheduler.collect();
     }
     if (scheduler.finished.length === 0) scheduler.takeBack();
     return scheduler.finished.length > 0;
