@@ -94,7 +94,8 @@ async function bundle() {
       },
     ],
   });
-  for (const name of ['trapless.cjs', 'start.cjs', 'overhead-trial.cjs', 'cli.cjs']) lighten(join(dist, name));
+  for (const name of ['trapless.cjs', 'start.cjs', 'overhead-trial.cjs', 'cli.cjs'])
+    lighten(join(dist, name));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
 }
