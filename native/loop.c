@@ -157,6 +157,9 @@ static void on_eventfd(uv_poll_t* handle, int status, int events) {
   (void)events;
   wake_up(k);
   read_eventfd(k);
+  /* This turn does not block, because the drain left something for the next one: immediates come
+   * first, as it meant them to. */
+  if (uv_is_active((uv_handle_t*)&k->idle)) return;
   if (k->drain(k) && !k->closing) atomic_store(&k->crew.desk.control->want_drain, 1);
 }
 
