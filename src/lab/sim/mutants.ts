@@ -1,0 +1,264 @@
+/**
+ * Lock algorithms with one fault each, of the kinds that have been made: what the explorer must
+ * find. A mutant replaces single steps of the true model and is otherwise the same code.
+ *
+ *   for (const { of, name, create } of MUTANTS) explore(create(parameters), …).failure !== null
+ */
+import type { Failure } from './explorer.ts';
+import {
+  DONE,
+  HALT,
+  type LockModel,
+  type LockName,
+  type LockParameters,
+  NEXT,
+  type Outcome,
+  SLICE,
+  type Steps,
+  spinWhile,
+  type Thread,
+} from './lock-model.ts';
+import { INFORMED } from './locks/ispinlock.ts';
+import { MUTEX } from './locks/js-mutex.ts';
+import { MCS } from './locks/mcs.ts';
+import { PTS } from './locks/pts.ts';
+import { QSPIN } from './locks/pv-qspinlock.ts';
+import { PV } from './locks/pv-ticket.ts';
+import { MY, TAIL, TICKET } from './locks/ticket.ts';
+import { LOCK_MODELS } from './models.ts';
+
+export interface Mutant {
+  readonly of: LockName;
+  readonly name: string;
+  /** What it is found by: which of them comes first is a matter of the order of the search. */
+  readonly finds: readonly Failure['kind'][];
+  create(parameters: LockParameters): LockModel;
+}
+
+type Step = (t: Thread, s: Steps) => Outcome;
+type Patch = (t: Thread, s: Steps, original: Step) => Outcome;
+/** Steps by their `pc`. */
+type Patches = Readonly<Record<number, Patch>>;
+
+/** A step that the originals do not have. */
+const EXTRA = 100;
+
+/** Two threads with one ticket: both get in, or the head comes never to the last one. */
+const SAME_TICKET = ['mutual exclusion', 'lost wake-up'] as const;
+
+function mutant(
+  of: LockName,
+  name: string,
+  finds: Failure['kind'] | readonly Failure['kind'][],
+  lock: Patches,
+  unlock: Patches = {},
+): Mutant {
+  const patched = (original: Step, patches: Patches): Step => {
+    return (t, s) => patches[t.pc]?.(t, s, original) ?? original(t, s);
+  };
+  const create = (parameters: LockParameters): LockModel => {
+    const model = LOCK_MODELS[of](parameters);
+    return { ...model, lock: patched(model.lock, lock), unlock: patched(model.unlock, unlock) };
+  };
+  return { of, name, finds: typeof finds === 'string' ? [finds] : finds, create };
+}
+
+const go =
+  (pc: number): Patch =>
+  (t) => {
+    t.pc = pc;
+    return NEXT;
+  };
+
+/** tail = tail + 1 in two instructions. */
+function splitTicket(take: number, wait: number): Patches {
+  return {
+    [take]: (t, s) => {
+      t.r[MY] = s.load(TAIL);
+      t.pc = EXTRA;
+      return NEXT;
+    },
+    [EXTRA]: (t, s) => {
+      s.store(TAIL, t.r[MY] + 1);
+      s.ticket();
+      t.budget = Number.POSITIVE_INFINITY;
+      t.pc = wait;
+      return NEXT;
+    },
+  };
+}
+
+/** The tail was read for lql a moment ago; using it as our ticket saves an atomic, and the lock. */
+const ticketOfLql: Patches = {
+  [INFORMED.take]: (t, s) => {
+    t.r[MY] = t.r[4];
+    s.store(TAIL, t.r[MY] + 1);
+    s.ticket();
+    t.budget = Number.POSITIVE_INFINITY;
+    t.pc = INFORMED.wait;
+    return NEXT;
+  },
+};
+
+export const MUTANTS: readonly Mutant[] = [
+  mutant(
+    'ticket',
+    'ticket not taken atomically',
+    SAME_TICKET,
+    splitTicket(TICKET.take, TICKET.wait),
+  ),
+  mutant('pts', 'lock word tested, then set', 'mutual exclusion', {
+    [PTS.grab]: (t, s) => {
+      if (s.load(2) !== 0) {
+        t.budget = Number.POSITIVE_INFINITY;
+        return spinWhile(t, 2, 1);
+      }
+      t.pc = EXTRA;
+      return NEXT;
+    },
+    [EXTRA]: (_t, s) => {
+      s.store(2, 1);
+      return DONE;
+    },
+  }),
+  mutant('pts', 'a ticket in turn counts as the lock', 'mutual exclusion', {
+    [PTS.wait]: (t, s, original) => {
+      original(t, s);
+      return t.pc === PTS.grab && t.budget > 0 ? DONE : t.pc === PTS.grab ? NEXT : 2;
+    },
+  }),
+  mutant('pv-ticket', 'halts without looking again', 'lost wake-up', {
+    [PV.check]: go(PV.halt),
+  }),
+  mutant('pv-ticket', 'looks again before it has said what it waits for', 'lost wake-up', {
+    [PV.unpublish]: go(PV.setFlag),
+    [PV.check]: (t, s, original) => {
+      original(t, s);
+      if (t.pc === PV.halt) t.pc = PV.publishTicket;
+      return NEXT;
+    },
+    [PV.publishWaiting]: (t, s, original) => {
+      original(t, s);
+      t.pc = PV.halt;
+      return NEXT;
+    },
+  }),
+  mutant('pv-ticket', 'slow path without its flag', 'lost wake-up', {
+    [PV.setFlag]: go(PV.check),
+  }),
+  mutant('pv-ticket', 'flag cleared although others wait', 'lost wake-up', {
+    [PV.clearFlag]: (_t, s) => {
+      s.and(0, ~1);
+      return DONE;
+    },
+  }),
+  mutant(
+    'oticket',
+    'kicks the four after the next',
+    'lost wake-up',
+    {},
+    {
+      [PV.serve]: (t, s, original) => {
+        const outcome = original(t, s);
+        t.r[0] += 2;
+        return outcome;
+      },
+    },
+  ),
+  mutant('oticket', 'slow path without its flag', 'lost wake-up', {
+    [PV.setFlag]: go(PV.check),
+  }),
+  mutant('hvm-ispinlock', 'slice id read anew in each turn of the loop', 'livelock', {
+    [INFORMED.incapable]: (t, s) => {
+      t.r[2] = s.sliceId();
+      t.budget = Number.POSITIVE_INFINITY;
+      return spinWhile(t, SLICE, t.r[2]);
+    },
+  }),
+  mutant('hvm-ispinlock', 'the tail read for lql is the ticket', SAME_TICKET, ticketOfLql),
+  mutant('pv-ispinlock', 'the tail read for lql is the ticket', SAME_TICKET, ticketOfLql),
+  mutant('pv-ispinlock', 'an incapable thread halts', 'lost wake-up', {
+    [INFORMED.incapable]: (t) => {
+      t.pc = INFORMED.readSlice;
+      return HALT;
+    },
+  }),
+  mutant(
+    'hvm-ispinlock-paper',
+    'ticket not taken atomically',
+    SAME_TICKET,
+    splitTicket(INFORMED.take, INFORMED.wait),
+  ),
+  // The listing to the letter: __halt_cpu, which only an interrupt of the guest's timer ends.
+  mutant('pv-ispinlock-paper', 'an incapable thread halts', 'lost wake-up', {
+    [INFORMED.incapable]: (t) => {
+      t.pc = INFORMED.take;
+      return HALT;
+    },
+  }),
+  mutant(
+    'mcs',
+    'queue closed by a plain store',
+    'lost wake-up',
+    {},
+    {
+      [MCS.close]: (_t, s) => {
+        s.store(0, 0);
+        s.released();
+        return DONE;
+      },
+    },
+  ),
+  mutant('mcs', 'node made ready after it was linked', 'lost wake-up', {
+    [MCS.setWaiting]: go(MCS.enqueue),
+    [MCS.link]: (t, s, original) => {
+      original(t, s);
+      t.pc = EXTRA;
+      return NEXT;
+    },
+    [EXTRA]: (t, s, original) => {
+      t.pc = MCS.setWaiting;
+      original(t, s);
+      t.pc = MCS.wait;
+      return NEXT;
+    },
+  }),
+  mutant('pv-qspinlock', 'halts without looking again', 'lost wake-up', {
+    [QSPIN.recheck]: go(QSPIN.waitHalted),
+  }),
+  mutant('pv-qspinlock', 'SLOW before the hash', 'model', {
+    [QSPIN.hash]: go(QSPIN.setSlow),
+    [QSPIN.setSlow]: (t, s, original) => {
+      original(t, s);
+      if (t.pc === QSPIN.setHashed) t.pc = EXTRA;
+      return NEXT;
+    },
+    [EXTRA]: (t, s, original) => {
+      t.pc = QSPIN.hash;
+      original(t, s);
+      t.pc = QSPIN.setHashed;
+      return NEXT;
+    },
+  }),
+  mutant('pv-qspinlock', 'head takes the lock without forbidding to steal it', 'mutual exclusion', {
+    [QSPIN.setPending]: (t) => {
+      t.budget = 1;
+      t.pc = QSPIN.headWait;
+      return NEXT;
+    },
+    [QSPIN.take]: (t, s) => {
+      s.store(0, 1);
+      t.pc = QSPIN.close;
+      return NEXT;
+    },
+  }),
+  mutant('js-mutex', 'a woken thread takes it as uncontended', 'lost wake-up', {
+    [MUTEX.retry]: (t, s) => {
+      const state = s.compareExchange(0, 0, 1);
+      if (state === 0) return DONE;
+      t.pc = state === 2 ? MUTEX.sleep : MUTEX.mark;
+      return NEXT;
+    },
+  }),
+  mutant('js-mutex', 'unlock forgets who sleeps', 'lost wake-up', {}, { [MUTEX.wake]: () => DONE }),
+];
