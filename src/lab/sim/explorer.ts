@@ -264,11 +264,6 @@ class Stepper implements Steps {
     return this.#update(word, this.#memory[word] + delta);
   }
 
-  addLow(word: number, delta: number): number {
-    const old = this.#memory[word];
-    return this.#update(word, (old & ~0xffff) | ((old + delta) & 0xffff));
-  }
-
   exchange(word: number, value: number): number {
     return this.#update(word, value);
   }
@@ -278,11 +273,16 @@ class Stepper implements Steps {
     return this.#update(word, old === (expected | 0) ? value : old);
   }
 
-  compareExchangeByte(word: number, expected: number, value: number): number {
+  exchangePart(word: number, mask: number, value: number): number {
     const old = this.#memory[word];
-    const byte = old & 0xff;
-    this.#update(word, byte === expected ? (old & ~0xff) | value : old);
-    return byte;
+    return this.#update(word, (old & ~mask) | value) & mask;
+  }
+
+  compareExchangePart(word: number, mask: number, expected: number, value: number): number {
+    const old = this.#memory[word];
+    const part = old & mask;
+    this.#update(word, part === (expected | 0) ? (old & ~mask) | value : old);
+    return part;
   }
 
   or(word: number, bits: number): number {

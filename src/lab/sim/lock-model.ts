@@ -65,12 +65,14 @@ export interface Steps {
   store(word: number, value: number): void;
   /** Each of these is one atomic instruction and returns the word as it was. */
   add(word: number, delta: number): number;
-  /** Adds to the low half alone: no carry into the other half (Uint16Array over the word). */
-  addLow(word: number, delta: number): number;
   exchange(word: number, value: number): number;
   compareExchange(word: number, expected: number, value: number): number;
-  /** The same on the low byte alone; returns the low byte as it was (Uint8Array over the word). */
-  compareExchangeByte(word: number, expected: number, value: number): number;
+  /**
+   * The same on the bits of the mask alone, a byte or a half of the word (Uint8Array, Uint16Array
+   * over the same memory); they return those bits as they were. A store is an exchange.
+   */
+  exchangePart(word: number, mask: number, value: number): number;
+  compareExchangePart(word: number, mask: number, expected: number, value: number): number;
   or(word: number, bits: number): number;
   and(word: number, bits: number): number;
   nowNs(): number;
@@ -93,7 +95,7 @@ export interface LockParameters {
   readonly stride: number;
   /** PV spin locks: iterations before halting. Linux: 1 << 15. */
   readonly spinThreshold: number;
-  /** PTS: the timeout is (distance << ptsShift) iterations. */
+  /** PTS: the timeout is (distance << ptsShift) iterations. Its authors' second version: 14. */
   readonly ptsShift: number;
   /** I-Spinlock's csd. The paper: 2^14 cycles, 6 us on its machine. */
   readonly csdNs: number;
@@ -102,7 +104,7 @@ export interface LockParameters {
 export const LOCK_PARAMETERS: Omit<LockParameters, 'threads'> = {
   stride: 16,
   spinThreshold: 1 << 15,
-  ptsShift: 8,
+  ptsShift: 14,
   csdNs: 6_000,
 };
 

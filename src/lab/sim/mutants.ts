@@ -90,8 +90,15 @@ function splitTicket(take: number, wait: number): Patches {
 
 /** The tail was read for lql a moment ago; using it as our ticket saves an atomic, and the lock. */
 const ticketOfLql: Patches = {
+  [INFORMED.readTail]: (t, s, original) => {
+    const load = (word: number) => {
+      t.r[5] = s.load(word);
+      return t.r[5];
+    };
+    return original(t, Object.create(s, { load: { value: load } }));
+  },
   [INFORMED.take]: (t, s) => {
-    t.r[MY] = t.r[4];
+    t.r[MY] = t.r[5];
     s.store(TAIL, t.r[MY] + 1);
     s.ticket();
     t.budget = Number.POSITIVE_INFINITY;
@@ -131,13 +138,14 @@ export const MUTANTS: readonly Mutant[] = [
     [PV.check]: go(PV.halt),
   }),
   mutant('pv-ticket', 'looks again before it has said what it waits for', 'lost wake-up', {
-    [PV.unpublish]: go(PV.setFlag),
+    [PV.publish]: go(PV.setFlag),
     [PV.check]: (t, s, original) => {
       original(t, s);
-      if (t.pc === PV.halt) t.pc = PV.publishTicket;
+      if (t.pc === PV.halt) t.pc = EXTRA;
       return NEXT;
     },
-    [PV.publishWaiting]: (t, s, original) => {
+    [EXTRA]: (t, s, original) => {
+      t.pc = PV.publish;
       original(t, s);
       t.pc = PV.halt;
       return NEXT;
@@ -147,10 +155,7 @@ export const MUTANTS: readonly Mutant[] = [
     [PV.setFlag]: go(PV.check),
   }),
   mutant('pv-ticket', 'flag cleared although others wait', 'lost wake-up', {
-    [PV.clearFlag]: (_t, s) => {
-      s.and(0, ~1);
-      return DONE;
-    },
+    [PV.readTailAgain]: () => DONE,
   }),
   mutant(
     'oticket',
@@ -224,17 +229,17 @@ export const MUTANTS: readonly Mutant[] = [
     },
   }),
   mutant('pv-qspinlock', 'halts without looking again', 'lost wake-up', {
-    [QSPIN.recheck]: go(QSPIN.waitHalted),
+    [QSPIN.recheck]: go(QSPIN.halt),
   }),
-  mutant('pv-qspinlock', 'SLOW before the hash', 'model', {
-    [QSPIN.hash]: go(QSPIN.setSlow),
+  mutant('pv-qspinlock', 'SLOW before whom to kick', ['model', 'lost wake-up'], {
+    [QSPIN.note]: go(QSPIN.setSlow),
     [QSPIN.setSlow]: (t, s, original) => {
       original(t, s);
       if (t.pc === QSPIN.setHashed) t.pc = EXTRA;
       return NEXT;
     },
     [EXTRA]: (t, s, original) => {
-      t.pc = QSPIN.hash;
+      t.pc = QSPIN.note;
       original(t, s);
       t.pc = QSPIN.setHashed;
       return NEXT;
@@ -247,8 +252,8 @@ export const MUTANTS: readonly Mutant[] = [
       return NEXT;
     },
     [QSPIN.take]: (t, s) => {
-      s.store(0, 1);
-      t.pc = QSPIN.close;
+      s.exchangePart(0, 0xff, 1);
+      t.pc = QSPIN.readTail;
       return NEXT;
     },
   }),

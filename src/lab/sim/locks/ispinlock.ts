@@ -24,17 +24,17 @@ import {
 } from '../lock-model.ts';
 import { awaitTicket, HEAD, TAIL, takeTicket, ticketUnlock } from './ticket.ts';
 
-/** Registers, beside the ticket's: slice id, what is left of the slice, the tail. */
+/** Registers, beside the ticket's: slice id, what is left of the slice, the head. */
 const SLICE_ID = 2;
 const LEFT = 3;
-const NEXT_TICKET = 4;
+const SERVED = 4;
 
 export const INFORMED = {
   readSlice: 0,
   readPreemption: 1,
   readClock: 2,
-  readTail: 3,
-  readHead: 4,
+  readHead: 3,
+  readTail: 4,
   incapable: 5,
   take: 6,
   wait: 7,
@@ -59,31 +59,33 @@ export function informedOf(
   { csdNs }: LockParameters,
   { name, incapable, recheck }: InformedShape,
 ): LockModel {
-  const afterWait = recheck ? INFORMED.readSlice : INFORMED.take;
+  // Only the spinning form has to know which slice it was found incapable in.
+  const start = incapable === 'spin' ? INFORMED.readSlice : INFORMED.readPreemption;
+  const afterWait = recheck ? start : INFORMED.take;
 
   function lock(t: Thread, s: Steps): Outcome {
     switch (t.pc) {
       case INFORMED.readSlice:
+        if (incapable === 'yield') return readPreemption(t, s);
         t.r[SLICE_ID] = s.sliceId();
         t.pc = INFORMED.readPreemption;
         return NEXT;
       case INFORMED.readPreemption:
-        t.r[LEFT] = s.preemptionNs();
-        t.pc = INFORMED.readClock;
-        return NEXT;
+        return readPreemption(t, s);
       case INFORMED.readClock:
         t.r[LEFT] -= s.nowNs();
-        t.pc = INFORMED.readTail;
-        return NEXT;
-      // Tail before head: a release in between makes lql too large by one, never too small.
-      case INFORMED.readTail:
-        t.r[NEXT_TICKET] = s.load(TAIL);
         t.pc = INFORMED.readHead;
         return NEXT;
-      case INFORMED.readHead: {
-        const lql = Math.max(0, (t.r[NEXT_TICKET] - s.load(HEAD)) | 0);
+      // Head before tail: head then is not ahead of it.
+      case INFORMED.readHead:
+        t.r[SERVED] = s.load(HEAD);
+        t.pc = INFORMED.readTail;
+        return NEXT;
+      case INFORMED.readTail: {
+        const lql = (s.load(TAIL) - t.r[SERVED]) | 0;
         const lockCap = t.r[LEFT] - (lql + 1) * csdNs;
-        t.pc = lockCap > 0 ? INFORMED.take : INFORMED.incapable;
+        t.r[LEFT] = 0;
+        t.pc = lockCap < 0 ? INFORMED.incapable : INFORMED.take;
         return NEXT;
       }
       case INFORMED.incapable:
@@ -100,6 +102,12 @@ export function informedOf(
       default:
         return awaitTicket(t, s);
     }
+  }
+
+  function readPreemption(t: Thread, s: Steps): Outcome {
+    t.r[LEFT] = s.preemptionNs();
+    t.pc = INFORMED.readClock;
+    return NEXT;
   }
 
   return { name, fifo: true, words: 2, lock, unlock: ticketUnlock };

@@ -7,15 +7,17 @@
 import type { LockModel, LockParameters } from '../lock-model.ts';
 import { pvTicketOf } from './pv-ticket.ts';
 
-/** Up to so far from the head the bound is 2^34 halved per ticket; farther, the usual one. */
+/** Nearer than so many tickets, the bound doubles with each ticket less: 2^34 for the next. */
 const NEAR = 18;
+const NEAREST = 20;
 const KICKS = 4;
 
 export function oticket(parameters: LockParameters): LockModel {
+  const { spinThreshold } = parameters;
   return pvTicketOf(parameters, {
     name: 'oticket',
-    threshold: (distance) =>
-      distance < NEAR ? 2 ** (34 - (Math.max(1, distance) - 1)) : parameters.spinThreshold,
+    threshold: (places) =>
+      places < NEAR ? spinThreshold * 2 ** (NEAREST - places) : spinThreshold,
     kicks: KICKS,
   });
 }
