@@ -1,0 +1,682 @@
+/**
+ * The simulated machine: processors, a hypervisor's scheduler, virtual machines whose vCPUs each
+ * run one thread, and one lock per VM. Discrete events: a thread's step, the end of a slice, the
+ * scheduler's accounting. A spinning vCPU has no events: it is woken by the write it waits for, or
+ * when its budget is used up, and what it burnt is added up afterwards.
+ *
+ * Use it through `simulate()` (simulate.ts). One run: `new Machine(options).run()`.
+ */
+import { Prng } from '../../kernel/sim/prng.ts';
+import type { Costs } from './costs.ts';
+import {
+  createThread,
+  DONE,
+  HALT,
+  LOCK_PARAMETERS,
+  type LockModel,
+  NEXT,
+  SLICE,
+  SPIN,
+  type Steps,
+  spinEnds,
+  type Thread,
+} from './lock-model.ts';
+import { createModel } from './models.ts';
+import type { MachineOptions, VmResult } from './options.ts';
+import { type Priority, type Schedulable, Scheduler, UNDER } from './scheduler.ts';
+
+/** What a vCPU is doing when it runs. */
+const THINKING = 0;
+const LOCKING = 1;
+const CRITICAL = 2;
+const UNLOCKING = 3;
+const COMPUTING = 4;
+
+type State = 'running' | 'runnable' | 'halted' | 'finished';
+
+const WORDS_PER_LINE = 16;
+const NEVER = Number.POSITIVE_INFINITY;
+/** Random times are cut at so many means, so that a csd that covers all of them exists. */
+const TAIL_MEANS = 4;
+
+class Vcpu implements Schedulable {
+  readonly thread: Thread;
+  creditNs = 0;
+  priority: Priority = UNDER;
+  active = true;
+
+  state: State = 'runnable';
+  pcpu = -1;
+  phase = THINKING;
+  /** Running: when its next step is due. Otherwise how much was left until then. */
+  nextNs = NEVER;
+  leftNs = 0;
+  spinning = false;
+  spinSinceNs = 0;
+  /** Asleep in the guest (futex), which the hypervisor does not know of. */
+  asleep = false;
+  token = false;
+
+  sliceId = 0;
+  preemptionNs = 0;
+  inNs = 0;
+  /** Up to when its run time is in `runNs`. */
+  countedNs = 0;
+  outNs = 0;
+  offNs = 0;
+
+  ticketSlice = 0;
+  ticketNs = 0;
+  heldSlice = 0;
+  heldOffNs = 0;
+  heldNs = 0;
+
+  acquisitions = 0;
+  runNs = 0;
+  spinNs = 0;
+  switches = 0;
+  finishedNs = NEVER;
+
+  constructor(
+    readonly vm: number,
+    readonly machine: Vm,
+    index: number,
+    readonly weight: number,
+  ) {
+    this.thread = createThread(index);
+  }
+}
+
+class Vm {
+  readonly vcpus: Vcpu[] = [];
+  readonly memory: Int32Array;
+  /** Who spins on which word. */
+  readonly watchers: Vcpu[][];
+  /** Who waits for a futex, in order. */
+  readonly sleepers: Vcpu[] = [];
+  /** Per cache line: its version, who alone may write it, until when it is on its way. */
+  readonly version: Float64Array;
+  readonly owner: Int32Array;
+  readonly busyNs: Float64Array;
+  /** Per cache line and processor: the version it has. */
+  readonly cached: Float64Array;
+
+  holder: Vcpu | null = null;
+  freedNs = 0;
+
+  lhp = 0;
+  lwp = 0;
+  holderPreemptedNs = 0;
+  waiterPreemptedNs = 0;
+  heldNs = 0;
+  waitNsMax = 0;
+  kicks = 0;
+  halts = 0;
+  yields = 0;
+
+  constructor(
+    readonly model: LockModel,
+    readonly computes: boolean,
+    pcpus: number,
+  ) {
+    const lines = Math.ceil(model.words / WORDS_PER_LINE);
+    this.memory = new Int32Array(model.words);
+    this.watchers = Array.from({ length: model.words }, () => []);
+    this.version = new Float64Array(lines).fill(1);
+    this.owner = new Int32Array(lines).fill(-1);
+    this.busyNs = new Float64Array(lines);
+    this.cached = new Float64Array(lines * pcpus);
+  }
+}
+
+export class Machine implements Steps {
+  readonly #options: MachineOptions;
+  readonly #costs: Costs;
+  readonly #random: Prng;
+  readonly #pcpus: number;
+  readonly #vms: Vm[];
+  readonly #vcpus: Vcpu[] = [];
+  readonly #scheduler: Scheduler<Vcpu>;
+  readonly #running: (Vcpu | null)[];
+  /** Per processor: when something is due on it, and when its slice ends. */
+  readonly #dueNs: Float64Array;
+  readonly #sliceEndNs: Float64Array;
+  readonly #spinNs: number;
+  #nowNs = 0;
+  #events = 0;
+  #unfinished = 0;
+  /** Of the step being run. */
+  #vcpu!: Vcpu;
+  #vm!: Vm;
+  #costNs = 0;
+
+  constructor(options: MachineOptions) {
+    this.#options = options;
+    this.#costs = options.costs;
+    this.#random = new Prng(options.seed);
+    this.#pcpus = options.pcpus;
+    this.#spinNs = this.#costs.pauseNs + this.#costs.localNs;
+    this.#running = new Array(options.pcpus).fill(null);
+    this.#dueNs = new Float64Array(options.pcpus).fill(NEVER);
+    this.#sliceEndNs = new Float64Array(options.pcpus).fill(NEVER);
+    this.#vms = options.vms.map(({ vcpus, workload }) => {
+      const parameters = { ...LOCK_PARAMETERS, ...options.parameters, threads: vcpus };
+      const model = options.model?.(parameters) ?? createModel(options.lock, parameters);
+      return new Vm(model, workload === 'cpu', options.pcpus);
+    });
+    for (const [vm, { vcpus, weight }] of options.vms.entries())
+      for (let index = 0; index < vcpus; index++)
+        this.#vms[vm].vcpus.push(new Vcpu(vm, this.#vms[vm], index, weight));
+    const most = Math.max(...options.vms.map(({ vcpus }) => vcpus));
+    // First vCPUs of all VMs, then the second ones: no VM gets the processors before the others.
+    for (let index = 0; index < most; index++)
+      for (const { vcpus } of this.#vms) if (index < vcpus.length) this.#vcpus.push(vcpus[index]);
+    this.#scheduler = new Scheduler(this.#vcpus, {
+      scheduler: options.scheduler,
+      boost: options.boost,
+      pcpus: options.pcpus,
+      capNs: options.sliceNs,
+    });
+  }
+
+  run(): { readonly vms: VmResult[]; readonly seconds: number; readonly events: number } {
+    const { sliceNs, secondsMax } = this.#options;
+    const endNs = secondsMax * 1e9;
+    let accountNs = sliceNs;
+    for (const vcpu of this.#vcpus) {
+      if (vcpu.machine.computes) {
+        vcpu.phase = COMPUTING;
+        vcpu.leftNs = NEVER;
+      } else {
+        this.#unfinished++;
+        vcpu.leftNs = this.#drawn(this.#options.thinkNs);
+      }
+      this.#scheduler.add(vcpu);
+    }
+    for (let pcpu = 0; pcpu < this.#pcpus; pcpu++) {
+      // Processors are not in step: the first slices have any length.
+      this.#dispatch(pcpu, 0, (0.05 + 0.95 * this.#uniform()) * sliceNs);
+    }
+
+    const endless = this.#options.acquisitions === null || this.#unfinished === 0;
+    while (endless || this.#unfinished > 0) {
+      let pcpu = 0;
+      for (let i = 1; i < this.#pcpus; i++) if (this.#dueNs[i] < this.#dueNs[pcpu]) pcpu = i;
+      const dueNs = Math.min(this.#dueNs[pcpu], accountNs);
+      if (dueNs > endNs) break;
+      this.#nowNs = dueNs;
+      this.#events++;
+      if (accountNs <= this.#dueNs[pcpu]) {
+        this.#account(sliceNs);
+        accountNs += sliceNs;
+        continue;
+      }
+      const vcpu = this.#running[pcpu] as Vcpu;
+      if (vcpu.nextNs <= this.#sliceEndNs[pcpu]) this.#step(vcpu);
+      else this.#sliceEnds(pcpu, vcpu);
+    }
+    if (!endless && this.#unfinished > 0)
+      throw new Error(`${this.#options.lock}: not all finished in ${secondsMax} simulated s`);
+    if (endless) this.#nowNs = endNs;
+    for (const vcpu of this.#running) if (vcpu !== null) this.#settle(vcpu);
+    const vms = this.#vms.map((vm) => this.#result(vm));
+    return { vms, seconds: this.#nowNs / 1e9, events: this.#events };
+  }
+
+  #result(vm: Vm): VmResult {
+    const { vcpus } = vm;
+    const sum = (of: (vcpu: Vcpu) => number) => vcpus.reduce((total, v) => total + of(v), 0);
+    const acquisitions = sum((vcpu) => vcpu.acquisitions);
+    const per1000 = (count: number) => (acquisitions === 0 ? 0 : (count / acquisitions) * 1000);
+    const runNs = sum((vcpu) => vcpu.runNs);
+    const spinNs = sum((vcpu) => vcpu.spinNs);
+    const coldNs = sum((vcpu) => vcpu.switches * this.#costs.coldNs);
+    const counted = this.#options.acquisitions === null;
+    const progress = vcpus.map((vcpu) => (counted ? vcpu.acquisitions : vcpu.finishedNs));
+    return {
+      acquisitions,
+      acquisitionsPerS: acquisitions / (this.#nowNs / 1e9),
+      lhp: vm.lhp,
+      lwp: vm.lwp,
+      lhpPer1000: per1000(vm.lhp),
+      lwpPer1000: per1000(vm.lwp),
+      pspPer1000: per1000(vm.lhp + vm.lwp),
+      holderPreemptedNs: vm.holderPreemptedNs,
+      waiterPreemptedNs: vm.waiterPreemptedNs,
+      heldNs: vm.heldNs,
+      waitNsMax: vm.waitNsMax,
+      runNs,
+      spinNs,
+      spinShare: runNs === 0 ? 0 : spinNs / runNs,
+      workNs: vm.computes ? Math.max(0, runNs - coldNs) : 0,
+      switches: sum((vcpu) => vcpu.switches),
+      kicks: vm.kicks,
+      halts: vm.halts,
+      yields: vm.yields,
+      fairnessCv: vm.computes ? 0 : variation(progress),
+      runNsPerVcpu: vcpus.map((vcpu) => vcpu.runNs),
+      acquisitionsPerVcpu: vcpus.map((vcpu) => vcpu.acquisitions),
+      finishedNsPerVcpu: counted ? [] : vcpus.map((vcpu) => vcpu.finishedNs),
+    };
+  }
+
+  #uniform(): number {
+    return this.#random.next() / 4294967296;
+  }
+
+  /** A random time with about this mean, after the options' distribution. */
+  #drawn(meanNs: number): number {
+    switch (this.#options.distribution) {
+      case 'fixed':
+        return meanNs;
+      case 'uniform':
+        return meanNs * (0.5 + this.#uniform());
+      default:
+        return Math.min(TAIL_MEANS * meanNs, -meanNs * Math.log(1 - this.#uniform()));
+    }
+  }
+
+  #due(vcpu: Vcpu, atNs: number): void {
+    vcpu.nextNs = atNs;
+    this.#dueNs[vcpu.pcpu] = Math.min(atNs, this.#sliceEndNs[vcpu.pcpu]);
+  }
+
+  // --- The thread's program.
+
+  #step(vcpu: Vcpu): void {
+    this.#vcpu = vcpu;
+    this.#vm = vcpu.machine;
+    this.#costNs = 0;
+    switch (vcpu.phase) {
+      case THINKING:
+        vcpu.phase = LOCKING;
+        this.#begin(vcpu);
+        vcpu.ticketSlice = vcpu.sliceId;
+        vcpu.ticketNs = this.#nowNs;
+        this.#model(vcpu, true);
+        return;
+      case CRITICAL:
+        vcpu.phase = UNLOCKING;
+        this.#begin(vcpu);
+        this.#model(vcpu, false);
+        return;
+      default:
+        if (vcpu.spinning) this.#spinOver(vcpu);
+        this.#model(vcpu, vcpu.phase === LOCKING);
+    }
+  }
+
+  #begin(vcpu: Vcpu): void {
+    vcpu.thread.pc = 0;
+    vcpu.thread.r.fill(0);
+  }
+
+  #model(vcpu: Vcpu, locking: boolean): void {
+    const { thread, machine } = vcpu;
+    const { model } = machine;
+    const outcome = locking ? model.lock(thread, this) : model.unlock(thread, this);
+    const atNs = this.#nowNs + this.#costNs;
+    if (outcome === NEXT) this.#due(vcpu, atNs + this.#costs.localNs);
+    else if (outcome === DONE) this.#done(vcpu, locking, atNs);
+    else if (outcome === SPIN) this.#spin(vcpu, atNs);
+    else if (outcome === HALT) this.#halt(vcpu, atNs);
+    else {
+      machine.yields++;
+      vcpu.leftNs = 0;
+      this.#giveUp(vcpu);
+    }
+  }
+
+  #done(vcpu: Vcpu, locking: boolean, atNs: number): void {
+    if (locking) {
+      this.#acquired(vcpu);
+      vcpu.phase = CRITICAL;
+      this.#due(vcpu, atNs + this.#drawn(this.#options.criticalNs));
+      return;
+    }
+    const { acquisitions } = this.#options;
+    if (acquisitions !== null && vcpu.acquisitions === acquisitions) {
+      this.#unfinished--;
+      vcpu.finishedNs = this.#nowNs;
+      this.#leave(vcpu, 'finished');
+      return;
+    }
+    vcpu.phase = THINKING;
+    this.#due(vcpu, atNs + this.#drawn(this.#options.thinkNs));
+  }
+
+  #acquired(vcpu: Vcpu): void {
+    const vm = vcpu.machine;
+    if (vm.holder !== null)
+      throw new Error(
+        `${vm.model.name}: mutual exclusion: vCPU ${vcpu.thread.id} got the lock that ` +
+          `${vm.holder.thread.id} holds, at ${this.#nowNs} ns`,
+      );
+    vm.holder = vcpu;
+    // I-Spinlock 2.3.2: ticket and lock in different quanta.
+    if (vcpu.sliceId !== vcpu.ticketSlice) vm.lwp++;
+    // Exact: from when the lock was free, or asked for, until whoever got it was there again.
+    const freeNs = Math.max(vm.freedNs, vcpu.ticketNs);
+    if (vcpu.inNs > freeNs) vm.waiterPreemptedNs += Math.min(vcpu.inNs, this.#nowNs) - freeNs;
+    vm.waitNsMax = Math.max(vm.waitNsMax, this.#nowNs - vcpu.ticketNs);
+    vcpu.heldSlice = vcpu.sliceId;
+    vcpu.heldOffNs = vcpu.offNs;
+    vcpu.heldNs = this.#nowNs;
+  }
+
+  // --- Spinning and sleeping.
+
+  #spin(vcpu: Vcpu, atNs: number): void {
+    const { thread } = vcpu;
+    vcpu.spinning = true;
+    vcpu.spinSinceNs = atNs;
+    if (thread.spinWord !== SLICE) vcpu.machine.watchers[thread.spinWord].push(vcpu);
+    this.#due(vcpu, atNs + thread.budget * this.#spinNs);
+  }
+
+  /** Adds up what was burnt, in time and in iterations. */
+  #spinOver(vcpu: Vcpu): void {
+    const { thread } = vcpu;
+    const elapsedNs = Math.max(0, this.#nowNs - vcpu.spinSinceNs);
+    vcpu.spinning = false;
+    vcpu.spinNs += elapsedNs;
+    // A hundredth: times are sums of fractions, and an iteration must not be left for ever.
+    thread.budget = Math.max(0, thread.budget - Math.floor(elapsedNs / this.#spinNs + 0.01));
+    if (thread.spinWord === SLICE) return;
+    const watchers = vcpu.machine.watchers[thread.spinWord];
+    watchers[watchers.indexOf(vcpu)] = watchers[watchers.length - 1];
+    watchers.pop();
+  }
+
+  /** A word was written: whoever spun for that sees it, the later the more spin on the line. */
+  #written(word: number): void {
+    const vm = this.#vm;
+    const watchers = vm.watchers[word];
+    if (watchers.length === 0) return;
+    const seenNs = this.#nowNs + this.#costNs + (watchers.length - 1) * this.#costs.spinnerNs;
+    for (const watcher of watchers)
+      if (watcher.nextNs > seenNs && spinEnds(watcher.thread, vm.memory, watcher.sliceId))
+        this.#due(watcher, seenNs);
+  }
+
+  #halt(vcpu: Vcpu, atNs: number): void {
+    if (vcpu.asleep) {
+      if (this.#options.futex === 'halt') {
+        vcpu.asleep = false;
+        vcpu.leftNs = 0;
+        this.#leave(vcpu, 'halted');
+      } else this.#due(vcpu, NEVER);
+      return;
+    }
+    vcpu.machine.halts++;
+    if (vcpu.token) {
+      vcpu.token = false;
+      this.#due(vcpu, atNs + this.#costs.hypercallNs);
+      return;
+    }
+    vcpu.leftNs = this.#costs.hypercallNs;
+    this.#leave(vcpu, 'halted');
+  }
+
+  // --- The hypervisor.
+
+  /** Run time up to now; the vCPU goes on. */
+  #settle(vcpu: Vcpu): number {
+    const ranNs = Math.max(0, this.#nowNs - vcpu.countedNs);
+    vcpu.runNs += ranNs;
+    vcpu.countedNs = Math.max(this.#nowNs, vcpu.countedNs);
+    if (vcpu.spinning) {
+      vcpu.spinNs += Math.max(0, this.#nowNs - vcpu.spinSinceNs);
+      vcpu.spinSinceNs = Math.max(this.#nowNs, vcpu.spinSinceNs);
+    }
+    return ranNs;
+  }
+
+  /** Off its processor, which stays empty. `leftNs` is the caller's, except of what was going on. */
+  #off(vcpu: Vcpu, state: State): void {
+    if (vcpu.spinning) {
+      this.#spinOver(vcpu);
+      vcpu.leftNs = 0;
+    }
+    this.#scheduler.ran(vcpu, this.#settle(vcpu));
+    this.#running[vcpu.pcpu] = null;
+    this.#dueNs[vcpu.pcpu] = NEVER;
+    this.#sliceEndNs[vcpu.pcpu] = NEVER;
+    vcpu.pcpu = -1;
+    vcpu.state = state;
+    vcpu.outNs = this.#nowNs;
+  }
+
+  #leave(vcpu: Vcpu, state: State): void {
+    const { pcpu } = vcpu;
+    this.#off(vcpu, state);
+    this.#dispatch(pcpu, 0);
+  }
+
+  #sliceEnds(pcpu: number, vcpu: Vcpu): void {
+    vcpu.leftNs = Math.max(0, vcpu.nextNs - this.#nowNs);
+    this.#off(vcpu, 'runnable');
+    this.#scheduler.add(vcpu);
+    this.#dispatch(pcpu, 0, this.#options.sliceNs, vcpu);
+  }
+
+  /** Yield: anybody else first, whatever the priority. */
+  #giveUp(vcpu: Vcpu): void {
+    const { pcpu } = vcpu;
+    this.#off(vcpu, 'runnable');
+    const other = this.#scheduler.take();
+    if (other === undefined) vcpu.leftNs += this.#costs.hypercallNs;
+    else this.#scheduler.add(vcpu);
+    this.#in(pcpu, other ?? vcpu, 0, this.#options.sliceNs, vcpu);
+  }
+
+  #dispatch(
+    pcpu: number,
+    delayNs: number,
+    sliceNs = this.#options.sliceNs,
+    before: Vcpu | null = null,
+  ): void {
+    const vcpu = this.#scheduler.take();
+    if (vcpu !== undefined) this.#in(pcpu, vcpu, delayNs, sliceNs, before);
+  }
+
+  #in(pcpu: number, vcpu: Vcpu, delayNs: number, sliceNs: number, before: Vcpu | null): void {
+    const inNs = this.#nowNs + delayNs + (vcpu === before ? 0 : this.#costs.switchNs);
+    if (vcpu !== before) vcpu.switches++;
+    vcpu.state = 'running';
+    vcpu.pcpu = pcpu;
+    vcpu.inNs = inNs;
+    vcpu.countedNs = inNs;
+    vcpu.offNs += inNs - vcpu.outNs;
+    // share_info, published before the vCPU runs (I-Spinlock 4.2.1; the minimal slice: 4.2.2).
+    vcpu.sliceId++;
+    const { publish, ratelimitNs } = this.#options;
+    vcpu.preemptionNs = inNs + (publish === 'ratelimit' ? Math.min(ratelimitNs, sliceNs) : sliceNs);
+    this.#running[pcpu] = vcpu;
+    const { jitterNs } = this.#costs;
+    const shiftNs = jitterNs === 0 ? 0 : (2 * this.#uniform() - 1) * jitterNs;
+    this.#sliceEndNs[pcpu] = inNs + Math.max(0, sliceNs + shiftNs);
+    this.#due(vcpu, vcpu.asleep ? NEVER : inNs + vcpu.leftNs);
+  }
+
+  /** A halted vCPU was kicked: onto an idle processor, or in front of a lower priority. */
+  #wake(vcpu: Vcpu): void {
+    vcpu.state = 'runnable';
+    this.#scheduler.woken(vcpu);
+    this.#scheduler.add(vcpu);
+    const idle = this.#running.indexOf(null);
+    if (idle !== -1) {
+      this.#dispatch(idle, this.#costs.wakeNs);
+      return;
+    }
+    let worst: Vcpu | null = null;
+    for (const other of this.#running)
+      if (other !== null && other !== this.#vcpu && other.priority > (worst ?? vcpu).priority)
+        worst = other;
+    if (worst === null) return;
+    // Not before its ratelimit, and not in the middle of the step that is being run.
+    const endNs = Math.max(
+      worst.inNs + this.#options.ratelimitNs,
+      this.#nowNs + this.#costs.wakeNs,
+    );
+    if (endNs >= this.#sliceEndNs[worst.pcpu]) return;
+    this.#sliceEndNs[worst.pcpu] = endNs;
+    this.#due(worst, worst.nextNs);
+  }
+
+  #account(elapsedNs: number): void {
+    for (const vcpu of this.#running)
+      if (vcpu !== null) this.#scheduler.ran(vcpu, this.#settle(vcpu));
+    this.#scheduler.account(elapsedNs);
+    if (this.#running.some((vcpu) => vcpu !== null)) return;
+    if (this.#unfinished > 0 && this.#scheduler.empty)
+      throw new Error(`${this.#options.lock}: lost wake-up: everybody sleeps at ${this.#nowNs} ns`);
+  }
+
+  // --- Steps: what the lock algorithms ask for.
+
+  #touch(word: number, writes: boolean, atomic: boolean): void {
+    const vm = this.#vm;
+    const { pcpu } = this.#vcpu;
+    const line = Math.floor(word / WORDS_PER_LINE);
+    const at = line * this.#pcpus + pcpu;
+    const { localNs, atomicNs, transferNs } = this.#costs;
+    const hit = vm.cached[at] === vm.version[line];
+    if (hit && (!writes || vm.owner[line] === pcpu)) {
+      this.#costNs += atomic ? atomicNs : localNs;
+    } else {
+      // Transfers of one line come one after the other.
+      const startNs = Math.max(this.#nowNs, vm.busyNs[line]);
+      vm.busyNs[line] = startNs + transferNs;
+      this.#costNs += startNs - this.#nowNs + transferNs + (atomic ? atomicNs : 0);
+    }
+    if (writes) {
+      vm.version[line]++;
+      vm.owner[line] = pcpu;
+    } else if (vm.owner[line] !== pcpu) vm.owner[line] = -1;
+    vm.cached[at] = vm.version[line];
+  }
+
+  load(word: number): number {
+    this.#touch(word, false, false);
+    return this.#vm.memory[word];
+  }
+
+  store(word: number, value: number): void {
+    this.#touch(word, true, false);
+    this.#vm.memory[word] = value;
+    this.#written(word);
+  }
+
+  #update(word: number, value: number): number {
+    const { memory } = this.#vm;
+    const old = memory[word];
+    this.#touch(word, true, true);
+    memory[word] = value;
+    if (memory[word] !== old) this.#written(word);
+    return old;
+  }
+
+  add(word: number, delta: number): number {
+    return this.#update(word, this.#vm.memory[word] + delta);
+  }
+
+  exchange(word: number, value: number): number {
+    return this.#update(word, value);
+  }
+
+  compareExchange(word: number, expected: number, value: number): number {
+    const old = this.#vm.memory[word];
+    return this.#update(word, old === (expected | 0) ? value : old);
+  }
+
+  exchangePart(word: number, mask: number, value: number): number {
+    const old = this.#vm.memory[word];
+    return this.#update(word, (old & ~mask) | value) & mask;
+  }
+
+  compareExchangePart(word: number, mask: number, expected: number, value: number): number {
+    const old = this.#vm.memory[word];
+    const part = old & mask;
+    this.#update(word, part === (expected | 0) ? (old & ~mask) | value : old);
+    return part;
+  }
+
+  or(word: number, bits: number): number {
+    return this.#update(word, this.#vm.memory[word] | bits);
+  }
+
+  and(word: number, bits: number): number {
+    return this.#update(word, this.#vm.memory[word] & bits);
+  }
+
+  nowNs(): number {
+    this.#costNs += this.#costs.clockNs;
+    return this.#nowNs;
+  }
+
+  preemptionNs(): number {
+    this.#costNs += this.#costs.localNs;
+    return this.#vcpu.preemptionNs;
+  }
+
+  sliceId(): number {
+    this.#costNs += this.#costs.localNs;
+    return this.#vcpu.sliceId;
+  }
+
+  kick(index: number): void {
+    this.#costNs += this.#costs.hypercallNs;
+    this.#vm.kicks++;
+    const target = this.#vm.vcpus[index];
+    if (target.state === 'halted') this.#wake(target);
+    else target.token = true;
+  }
+
+  futexWait(word: number, expected: number): boolean {
+    this.#costNs += this.#costs.futexNs;
+    if (this.#vm.memory[word] !== expected) return false;
+    this.#vcpu.asleep = true;
+    this.#vm.sleepers.push(this.#vcpu);
+    this.#vm.halts++;
+    return true;
+  }
+
+  futexWake(_word: number): void {
+    this.#costNs += this.#costs.futexNs;
+    const sleeper = this.#vm.sleepers.shift();
+    if (sleeper === undefined) return;
+    this.#vm.kicks++;
+    sleeper.asleep = false;
+    if (sleeper.state === 'halted') this.#wake(sleeper);
+    else if (sleeper.state === 'running')
+      this.#due(sleeper, Math.max(sleeper.inNs, this.#nowNs) + this.#costs.futexNs);
+    else sleeper.leftNs = this.#costs.futexNs;
+  }
+
+  ticket(): void {
+    this.#vcpu.ticketSlice = this.#vcpu.sliceId;
+    this.#vcpu.ticketNs = this.#nowNs;
+  }
+
+  released(): void {
+    const vcpu = this.#vcpu;
+    const vm = this.#vm;
+    if (vm.holder !== vcpu) throw new Error(`${vm.model.name}: released by a stranger`);
+    vm.holder = null;
+    vm.freedNs = this.#nowNs;
+    vcpu.acquisitions++;
+    // I-Spinlock 2.3.2: acquired and released in different quanta.
+    if (vcpu.sliceId !== vcpu.heldSlice) vm.lhp++;
+    vm.holderPreemptedNs += vcpu.offNs - vcpu.heldOffNs;
+    vm.heldNs += this.#nowNs - vcpu.heldNs;
+  }
+}
+
+/** Standard deviation over mean. */
+export function variation(values: readonly number[]): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  if (mean === 0) return 0;
+  const square = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  return Math.sqrt(square) / mean;
+}

@@ -1,0 +1,143 @@
+/**
+ * Is the simulated machine one that locks can be compared on? Method: what must hold of any machine
+ * (time adds up, shares follow weights, one holder at a time, the same seed gives the same run), a
+ * few cases that can be computed by hand, and the paper's main findings as inequalities. Simulated
+ * time only: nothing here depends on how fast the tests run.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { LockName } from '../../src/lab/sim/lock-model.ts';
+import { LOCK_NAMES } from '../../src/lab/sim/models.ts';
+import { MUTANTS } from '../../src/lab/sim/mutants.ts';
+import { type SimulationOptions, simulate } from '../../src/lab/sim/simulate.ts';
+
+const pair = (lock: LockName, vcpus: number, more: Partial<SimulationOptions> = {}) =>
+  simulate({ lock, pcpus: 2, vms: [{ vcpus }, { vcpus }], seconds: 0.3, ...more });
+
+test('the same seed gives the same run, another seed another one', () => {
+  assert.deepEqual(pair('pv-ticket', 4), pair('pv-ticket', 4));
+  assert.notDeepEqual(pair('pv-ticket', 4), pair('pv-ticket', 4, { seed: 2 }));
+});
+
+for (const lock of LOCK_NAMES) {
+  test(`${lock}: every thread of two VMs gets through, one at a time`, () => {
+    const result = pair(lock, 4, { acquisitions: 50, seconds: 30, sliceUs: 1_000 });
+    assert.equal(result.acquisitions, 2 * 4 * 50);
+    for (const vm of result.vms) assert.deepEqual(vm.acquisitionsPerVcpu, [50, 50, 50, 50]);
+  });
+}
+
+test('a lock that lets two in is found: the run is void', () => {
+  const split = MUTANTS.find(({ name }) => name === 'ticket not taken atomically');
+  assert.ok(split);
+  const run = () => pair('ticket', 8, { pcpus: 8, model: split.create });
+  assert.throws(run, /mutual exclusion: vCPU \d+ got the lock/);
+});
+
+test('a lost wake-up is found', () => {
+  const run = () =>
+    simulate({
+      lock: 'pv-ispinlock',
+      pcpus: 2,
+      vms: [{ vcpus: 2 }],
+      seconds: 0.3,
+      model: MUTANTS.find(
+        ({ of, name }) => of === 'pv-ispinlock' && name === 'an incapable thread halts',
+      )?.create,
+    });
+  assert.throws(run, /lost wake-up: everybody sleeps/);
+});
+
+test('one thread alone: think, lock, work, unlock, and nothing else', () => {
+  const costs = { localNs: 0, atomicNs: 0, transferNs: 0 };
+  const { vms, spinShare, pspPer1000 } = simulate({
+    lock: 'ticket',
+    pcpus: 1,
+    vms: [{ vcpus: 1 }],
+    seconds: 0.01,
+    thinkNs: 600,
+    criticalNs: 400,
+    distribution: 'fixed',
+    costs,
+  });
+  assert.ok(Math.abs(vms[0].acquisitions - 10_000) <= 5, `${vms[0].acquisitions}`);
+  assert.equal(spinShare, 0);
+  assert.equal(pspPer1000, 0);
+});
+
+test('processor time adds up: what ran and what switching took is all there was', () => {
+  const { vms, seconds } = pair('ticket', 4);
+  const ranNs = vms.reduce((sum, vm) => sum + vm.runNs + vm.switches * 2_000, 0);
+  assert.ok(Math.abs(ranNs / (2 * seconds * 1e9) - 1) < 0.001, `${ranNs} ns`);
+  for (const vm of vms) assert.ok(vm.spinNs <= vm.runNs);
+});
+
+for (const scheduler of ['credit', 'round-robin'] as const) {
+  test(`${scheduler}: equal vCPUs get equal time`, () => {
+    const vms = [
+      { vcpus: 4, workload: 'cpu' },
+      { vcpus: 4, workload: 'cpu' },
+    ] as const;
+    const run = simulate({ lock: 'ticket', pcpus: 2, vms, seconds: 2, scheduler });
+    for (const ns of run.vms.flatMap((vm) => vm.runNsPerVcpu))
+      assert.ok(Math.abs(ns / 0.5e9 - 1) < 0.1, `${ns} ns of 0.5 s`);
+  });
+}
+
+test('credit: time follows weight', () => {
+  const vms = [
+    { vcpus: 4, weight: 256, workload: 'cpu' },
+    { vcpus: 4, weight: 512, workload: 'cpu' },
+  ] as const;
+  const [light, heavy] = simulate({ lock: 'ticket', pcpus: 2, vms, seconds: 4 }).vms;
+  assert.ok(Math.abs(heavy.runNs / light.runNs - 2) < 0.2, `${heavy.runNs / light.runNs}`);
+});
+
+test('a spinning vCPU costs no events', () => {
+  const { spinShare, events } = pair('ticket', 24, { pcpus: 12 });
+  assert.ok(spinShare > 0.9, `${spinShare}`);
+  assert.ok(events < 200_000, `${events} events`);
+});
+
+test('I-Spinlock 5.3: PSP is 20 times rarer than with ticket, and does not grow', () => {
+  const ticket = pair('ticket', 24, { pcpus: 12 });
+  for (const lock of ['hvm-ispinlock', 'pv-ispinlock'] as const) {
+    const informed = pair(lock, 24, { pcpus: 12 });
+    assert.ok(informed.pspPer1000 * 20 <= ticket.pspPer1000, `${informed.pspPer1000}`);
+    assert.ok(informed.acquisitionsPerS >= 5 * ticket.acquisitionsPerS);
+  }
+});
+
+test('the informed locks are as good as what they are told: early preemption brings PSP back', () => {
+  const told = pair('pv-ispinlock', 8, { sliceUs: 1_000 });
+  const lied = pair('pv-ispinlock', 8, { sliceUs: 1_000, costs: { jitterNs: 200_000 } });
+  assert.ok(told.pspPer1000 < 0.01, `${told.pspPer1000}`);
+  assert.ok(lied.pspPer1000 > 10 * told.pspPer1000 && lied.pspPer1000 > 0.1, `${lied.pspPer1000}`);
+});
+
+test('I-Spinlock 4.2.2: told the ratelimit, threads are incapable sooner', () => {
+  const slice = pair('pv-ispinlock', 4);
+  const ratelimit = pair('pv-ispinlock', 4, { publish: 'ratelimit' });
+  assert.ok(ratelimit.vms[0].yields > 3 * slice.vms[0].yields);
+});
+
+test('shorter slices cost the CPU-bound neighbour', () => {
+  const vms = [{ vcpus: 4 }, { vcpus: 4, workload: 'cpu' }] as const;
+  const [long, short] = [30_000, 300].map(
+    (sliceUs) => simulate({ lock: 'ticket', pcpus: 2, vms, seconds: 1, sliceUs }).vms[1].workNs,
+  );
+  assert.ok(short < 0.98 * long, `${short} against ${long}`);
+});
+
+test('paravirtual locks halt and are kicked; the others never ask the hypervisor', () => {
+  const pv = pair('pv-ticket', 8).vms[0];
+  assert.ok(pv.halts > 0 && pv.kicks > 0);
+  const plain = pair('ticket', 8).vms[0];
+  assert.deepEqual([plain.halts, plain.kicks, plain.yields], [0, 0, 0]);
+});
+
+test('options that make no sense are refused', () => {
+  assert.throws(() => pair('tickets' as LockName, 4), /no lock is called 'tickets'/);
+  assert.throws(() => pair('ticket', 0), /vcpus must be a whole number from 1, not 0/);
+  assert.throws(() => pair('ticket', 4, { sliceUs: 0 }), /sliceUs must be more than 0, not 0/);
+});
