@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { LockName } from '../../src/lab/sim/lock-model.ts';
+import { DONE, HALT, type LockName, NEXT } from '../../src/lab/sim/lock-model.ts';
 import { LOCK_NAMES } from '../../src/lab/sim/models.ts';
 import { MUTANTS } from '../../src/lab/sim/mutants.ts';
 import { type SimulationOptions, simulate } from '../../src/lab/sim/simulate.ts';
@@ -16,14 +16,28 @@ const pair = (lock: LockName, vcpus: number, more: Partial<SimulationOptions> = 
 
 test('the same seed gives the same run, another seed another one', () => {
   assert.deepEqual(pair('pv-ticket', 4), pair('pv-ticket', 4));
-  assert.notDeepEqual(pair('pv-ticket', 4), pair('pv-ticket', 4, { seed: 2 }));
+  const other = pair('pv-ticket', 4, { seed: 2 });
+  assert.notDeepEqual(pair('pv-ticket', 4).vms, other.vms);
 });
 
 for (const lock of LOCK_NAMES) {
   test(`${lock}: every thread of two VMs gets through, one at a time`, () => {
-    const result = pair(lock, 4, { acquisitions: 50, seconds: 30, sliceUs: 1_000 });
-    assert.equal(result.acquisitions, 2 * 4 * 50);
-    for (const vm of result.vms) assert.deepEqual(vm.acquisitionsPerVcpu, [50, 50, 50, 50]);
+    // Little patience, so that the paravirtual locks halt; oticket has 2^17 times as much and more.
+    const result = pair(lock, 4, {
+      acquisitions: 200,
+      seconds: 30,
+      pcpus: 4,
+      sliceUs: 100,
+      parameters: { spinThreshold: lock === 'oticket' ? 1e-4 : 20 },
+    });
+    assert.equal(result.acquisitions, 2 * 4 * 200);
+    for (const vm of result.vms) {
+      assert.deepEqual(vm.acquisitionsPerVcpu, [200, 200, 200, 200]);
+      assert.equal(
+        vm.halts > 0,
+        ['pv-ticket', 'oticket', 'pv-qspinlock', 'js-mutex'].includes(lock),
+      );
+    }
   });
 }
 
@@ -55,6 +69,7 @@ test('one thread alone: think, lock, work, unlock, and nothing else', () => {
     pcpus: 1,
     vms: [{ vcpus: 1 }],
     seconds: 0.01,
+    sliceUs: 1_000_000,
     thinkNs: 600,
     criticalNs: 400,
     distribution: 'fixed',
@@ -70,6 +85,34 @@ test('processor time adds up: what ran and what switching took is all there was'
   const ranNs = vms.reduce((sum, vm) => sum + vm.runNs + vm.switches * 2_000, 0);
   assert.ok(Math.abs(ranNs / (2 * seconds * 1e9) - 1) < 0.001, `${ranNs} ns`);
   for (const vm of vms) assert.ok(vm.spinNs <= vm.runNs);
+});
+
+test('LHP, counted as the paper does and as time: a holder that is off every other slice', () => {
+  // Ten slices of work in the lock, one processor shared with a neighbour: off half of the time,
+  // and always released in another slice.
+  const vms = [{ vcpus: 1 }, { vcpus: 1, workload: 'cpu' }] as const;
+  const { vms: results } = simulate({
+    lock: 'ticket',
+    pcpus: 1,
+    vms,
+    seconds: 20,
+    scheduler: 'round-robin',
+    sliceUs: 10_000,
+    thinkNs: 1e6,
+    criticalNs: 100e6,
+    distribution: 'fixed',
+  });
+  const { lhpPer1000, lwp, holderPreemptedNs, heldNs } = results[0];
+  assert.equal(lhpPer1000, 1000);
+  assert.equal(lwp, 0);
+  assert.ok(Math.abs(holderPreemptedNs / heldNs - 0.5) < 0.05, `${holderPreemptedNs / heldNs}`);
+});
+
+test('LWP, counted and as time: ticket has it, and it costs nearly all of the run', () => {
+  const [vm] = pair('ticket', 24, { pcpus: 12 }).vms;
+  assert.ok(vm.lwp > 0);
+  assert.ok(vm.waiterPreemptedNs > 0.5 * 0.3e9, `${vm.waiterPreemptedNs} ns`);
+  assert.ok(vm.waiterPreemptedNs <= 0.3e9);
 });
 
 for (const scheduler of ['credit', 'round-robin'] as const) {
@@ -134,6 +177,32 @@ test('paravirtual locks halt and are kicked; the others never ask the hypervisor
   assert.ok(pv.halts > 0 && pv.kicks > 0);
   const plain = pair('ticket', 8).vms[0];
   assert.deepEqual([plain.halts, plain.kicks, plain.yields], [0, 0, 0]);
+});
+
+test('a kick before the halt is not lost', () => {
+  // Each thread kicks itself, then halts: nobody else would wake it.
+  const run = simulate({
+    lock: 'ticket',
+    pcpus: 1,
+    vms: [{ vcpus: 1 }],
+    acquisitions: 10,
+    model: () => ({
+      name: 'ticket',
+      fifo: false,
+      words: 1,
+      lock(t, s) {
+        if (t.pc === 2) return DONE;
+        if (t.pc === 0) s.kick(t.id);
+        t.pc += 1;
+        return t.pc === 1 ? NEXT : HALT;
+      },
+      unlock(_t, s) {
+        s.released();
+        return DONE;
+      },
+    }),
+  });
+  assert.equal(run.vms[0].halts, 10);
 });
 
 test('options that make no sense are refused', () => {

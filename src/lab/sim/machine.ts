@@ -380,8 +380,10 @@ export class Machine implements Steps {
     const elapsedNs = Math.max(0, this.#nowNs - vcpu.spinSinceNs);
     vcpu.spinning = false;
     vcpu.spinNs += elapsedNs;
-    // A hundredth: times are sums of fractions, and an iteration must not be left for ever.
-    thread.budget = Math.max(0, thread.budget - Math.floor(elapsedNs / this.#spinNs + 0.01));
+    // A hundredth: times are sums of fractions, and an iteration must not be left for ever. Nor
+    // may a part of one, of a budget that was not a whole number.
+    const left = thread.budget - Math.floor(elapsedNs / this.#spinNs + 0.01);
+    thread.budget = left < 1 ? 0 : left;
     if (thread.spinWord === SLICE) return;
     const watchers = vcpu.machine.watchers[thread.spinWord];
     watchers[watchers.indexOf(vcpu)] = watchers[watchers.length - 1];
