@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hypervisor_binding.h"
 #include "kernel.h"
 #include "napi_util.h"
 
@@ -495,5 +496,6 @@ NAPI_MODULE_INIT(/* env, exports */) {
   tl_napi_set_function(env, exports, "crewStatus", crew_status, NULL);
   tl_napi_set_function(env, exports, "systemCall", system_call, NULL);
   tl_napi_set_function(env, exports, "uncaughtException", uncaught_exception, NULL);
+  tl_hypervisor_bind(env, exports);
   return exports;
 }

@@ -74,6 +74,11 @@ async function bundle() {
   });
   await build({
     ...common,
+    entryPoints: [join(root, 'src', 'vcpus.ts')],
+    outfile: join(dist, 'vcpus.cjs'),
+  });
+  await build({
+    ...common,
     entryPoints: [join(root, 'src', 'cli', 'main.ts')],
     outfile: join(dist, 'cli.cjs'),
     plugins: [
@@ -85,8 +90,9 @@ async function bundle() {
             bundle: './trapless.cjs',
             start: './start.cjs',
             'overhead-trial': './overhead-trial.cjs',
+            vcpus: './vcpus.cjs',
           };
-          it.onResolve({ filter: /\/(bundle|start|overhead-trial)\.ts$/ }, ({ path }) => ({
+          it.onResolve({ filter: /\/(bundle|start|overhead-trial|vcpus)\.ts$/ }, ({ path }) => ({
             path: bundles[path.match(/([\w-]+)\.ts$/)[1]],
             external: true,
           }));
@@ -94,8 +100,8 @@ async function bundle() {
       },
     ],
   });
-  for (const name of ['trapless.cjs', 'start.cjs', 'overhead-trial.cjs', 'cli.cjs'])
-    lighten(join(dist, name));
+  for (const name of ['trapless', 'start', 'overhead-trial', 'vcpus', 'cli'])
+    lighten(join(dist, `${name}.cjs`));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
 }
@@ -122,10 +128,10 @@ function lighten(file) {
 const LATER_FS = ['glob', 'globSync', 'mkdtempDisposableSync'];
 const LATER_PROMISES = ['glob', 'mkdtempDisposable'];
 
-function writeEntry(name, expression, names) {
+function writeEntry(name, expression, names, bundled = 'trapless') {
   writeFileSync(
     join(dist, `${name}.cjs`),
-    `'use strict';\nmodule.exports = require('./trapless.cjs').${expression};\n`,
+    `'use strict';\nmodule.exports = require('./${bundled}.cjs').${expression};\n`,
   );
   const list = [...new Set(names)].filter((key) => /^[a-zA-Z_$][\w$]*$/.test(key));
   writeFileSync(
@@ -149,7 +155,7 @@ function writeTypeEntries() {
   const same = (module) => `import api = require('${module}');\nexport = api;\n`;
   const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
   writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of ['index', 'syscall'])
+  for (const name of ['index', 'syscall', 'share-info', 'hypervisor'])
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
@@ -163,6 +169,9 @@ async function writeEntries() {
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
+  const vcpus = createRequire(import.meta.url)(join(dist, 'vcpus.cjs'));
+  writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');
+  writeEntry('hypervisor', 'hypervisor', Object.keys(vcpus.hypervisor), 'vcpus');
   writeFileSync(join(dist, 'register.cjs'), `'use strict';\nrequire('./start.cjs').register();\n`);
   writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
 }

@@ -67,6 +67,45 @@ export interface NativeRing {
   readonly opsHigh: number;
 }
 
+/** A hypervisor; native/hypervisor_binding.c. */
+export interface NativeHypervisor {
+  readonly hypervisor: unique symbol;
+}
+
+export interface NativeDurations {
+  readonly count: number;
+  readonly meanNs: number;
+  readonly p50Ns: number;
+  readonly p90Ns: number;
+  readonly p99Ns: number;
+  readonly maxNs: number;
+}
+
+/** What the numbers are: HypervisorStats (src/hypervisor/hypervisor.ts). */
+export interface NativeHypervisorStats {
+  readonly switches: number;
+  readonly preemptions: number;
+  readonly early: number;
+  readonly renewals: number;
+  readonly yields: number;
+  readonly halts: number;
+  readonly kicks: number;
+  readonly migrations: number;
+  readonly cpuNs: number;
+  readonly elapsedNs: number;
+  readonly switching: NativeDurations;
+  readonly handoff: NativeDurations;
+  readonly lateness: NativeDurations;
+  readonly vcpus: readonly {
+    readonly state: number;
+    readonly switches: number;
+    readonly preemptions: number;
+    readonly runNs: number;
+    readonly dueNs: number;
+    readonly stealNs: number;
+  }[];
+}
+
 export interface Addon {
   readonly layout: Readonly<Record<string, number>>;
   open(pagesMax: number, poolBytes: number, drain: () => number, attach: boolean): NativeKernel;
@@ -79,6 +118,39 @@ export interface Addon {
   systemCall(number: number, ...args: number[]): number;
   /** What Node does when a callback of its own throws; returns if the program survives it. */
   uncaughtException(error: unknown): void;
+
+  /** Offsets in native/share_info.h. */
+  readonly shareInfoLayout: Readonly<Record<string, number>>;
+  /** Throws an Error with errno. `vms`: vCPUs, weight and cap of each. */
+  hypervisorStart(
+    pcpus: number,
+    cores: readonly number[],
+    scheduler: number,
+    sliceUs: number,
+    ratelimitUs: number,
+    boost: number,
+    publishRatelimit: number,
+    vms: readonly number[],
+  ): NativeHypervisor;
+  hypervisorStop(hypervisor: NativeHypervisor): void;
+  /** For vcpuJoin, also in other threads. */
+  hypervisorId(hypervisor: NativeHypervisor): number;
+  hypervisorStats(hypervisor: NativeHypervisor): NativeHypervisorStats;
+  /** Everybody's lines, mapped read-only: a store ends the process. */
+  hypervisorShareInfo(hypervisor: NativeHypervisor): ArrayBuffer;
+  /** The cores this thread may use. */
+  hypervisorCores(): number[];
+  /** Unmaps it. */
+  shareInfoRelease(memory: ArrayBuffer): void;
+  /** This thread is the vCPU with that global number; a mapping as hypervisorShareInfo's. */
+  vcpuJoin(hypervisorId: number, vcpu: number): ArrayBuffer;
+  vcpuLeave(): void;
+  vcpuYield(): void;
+  /** False when it returned without a kick. */
+  vcpuHalt(): boolean;
+  vcpuKick(vcpu: number): void;
+  vcpuBlock(): void;
+  vcpuUnblock(): void;
 }
 
 export type FoundAddon =
