@@ -7,8 +7,12 @@
  *   stopped  the vCPU's: the turn it gave up, and why
  *
  * A vCPU runs while the two differ. Every stop is one store to `stopped`, so it does not matter
- * where between two instructions a signal comes: out of turn already, or meant for an earlier turn
- * (`preempt` says which), it is ignored.
+ * where between two instructions a signal comes: out of turn already, or meant for another time
+ * (`preempt` and `preempt_at_ns` say for which), it is ignored.
+ *
+ * The signal at the end of a quantum comes from a timer of the vCPU's own, which the hypervisor
+ * arms while somebody else waits: whether Linux lets the hypervisor run at that moment does not
+ * matter, and when the vCPU stands still there is a free core for it.
  */
 #define _GNU_SOURCE
 #include "hypervisor.h"
@@ -38,6 +42,9 @@
  * still there? */
 #define TL_RESEND_NS 10000000u
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -52,12 +59,14 @@ struct vcpu {
   /* The vCPU's thread and the hypervisor's, atomically. */
   _Atomic uint32_t turn;
   _Atomic uint32_t stopped; /* turn << 2 | enum stop_reason */
-  _Atomic uint32_t preempt; /* the turn that the signal ends */
+  _Atomic uint32_t preempt; /* the turn that a signal may end */
+  _Atomic uint64_t preempt_at_ns; /* and from when on */
   _Atomic uint32_t wants;   /* enum want, of the vCPU */
   _Atomic uint32_t kicked;  /* sticky */
   _Atomic uint32_t woken;   /* a kick ended the last halt */
   _Atomic uint32_t claimed; /* a thread joined, or did once */
   _Atomic int32_t tid;
+  _Atomic int32_t timer; /* -1: Linux had none, the hypervisor sends the signal itself */
   _Atomic uint64_t stopped_ns;
   _Atomic uint64_t resumed_ns;
   struct tl_hypervisor* hv;
@@ -96,10 +105,12 @@ struct pcpu {
   int core;
   uint64_t slice_end_ns;
   uint64_t switched_in_ns;
-  uint64_t freed_ns;  /* since when it is free: the signal, or the yield */
+  bool armed;           /* the timer will end this quantum */
+  bool early;           /* a boost ended it */
+  uint64_t signalled_ns;
+  uint64_t resend_ns;   /* when a signal should have been obeyed */
+  uint64_t freed_ns;    /* since when it is free: the end of the quantum, or the yield */
   bool freed_by_signal;
-  bool early;
-  uint64_t resend_ns; /* while its vCPU is being stopped */
 };
 
 struct tl_hypervisor {
@@ -207,8 +218,10 @@ static void on_preempt(int signal) {
   if (v) {
     uint32_t const turn = atomic_load(&v->turn);
     bool const out = atomic_load(&v->stopped) >> 2 == turn;
-    if (!out && atomic_load(&v->preempt) == turn && !atomic_load(&v->hv->over)) {
-      atomic_store(&v->stopped_ns, now_ns());
+    uint64_t const now = now_ns();
+    if (!out && atomic_load(&v->preempt) == turn && now >= atomic_load(&v->preempt_at_ns) &&
+        !atomic_load(&v->hv->over)) {
+      atomic_store(&v->stopped_ns, now);
       atomic_store(&v->stopped, turn << 2 | STOP_PREEMPTED);
       tell(v);
       await_turn(v, turn);
@@ -301,6 +314,8 @@ void tl_vcpu_leave(void) {
   atomic_signal_fence(memory_order_seq_cst);
   pthread_setspecific(at_thread_exit, NULL);
   struct tl_hypervisor* const hv = v->hv;
+  int32_t const timer = atomic_exchange(&v->timer, -1);
+  if (timer >= 0) syscall(SYS_timer_delete, timer);
   atomic_fetch_or(&v->wants, WANT_LEAVE);
   if (!atomic_load(&hv->over)) tell(v);
   pthread_setaffinity_np(pthread_self(), sizeof v->cores_before, &v->cores_before);
@@ -310,6 +325,14 @@ void tl_vcpu_leave(void) {
 static void leave_at_exit(void* value) {
   (void)value;
   tl_vcpu_leave();
+}
+
+/* Sends the signal to the calling thread; -1: none to be had. The wrapper in libc would allocate. */
+static int32_t make_timer(void) {
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TL_PREEMPT_SIGNAL};
+  event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+  int32_t timer = -1;
+  return syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer) == 0 ? timer : -1;
 }
 
 int tl_vcpu_join(struct tl_hypervisor* hv, uint32_t number) {
@@ -325,8 +348,8 @@ int tl_vcpu_join(struct tl_hypervisor* hv, uint32_t number) {
   pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
   pthread_getaffinity_np(pthread_self(), sizeof v->cores_before, &v->cores_before);
   pthread_setspecific(at_thread_exit, v);
-  prctl(PR_SET_TIMERSLACK, 1000);
   atomic_store(&v->tid, (int32_t)syscall(SYS_gettid));
+  atomic_store(&v->timer, make_timer());
   atomic_fetch_add(&hv->references, 1);
   self = v;
   atomic_fetch_or(&v->wants, WANT_JOIN);
@@ -397,6 +420,7 @@ static uint64_t slice_end(const struct tl_hypervisor* hv, uint64_t now) {
 /* A new quantum begins: the line is written before the vCPU runs in it (I-Spinlock 4.2.1). */
 static void publish(struct tl_hypervisor* hv, struct pcpu* p, struct vcpu* v, uint64_t now) {
   p->slice_end_ns = slice_end(hv, now);
+  p->armed = false;
   uint64_t const published =
       hv->options.publish_ratelimit ? now + hv->options.ratelimit_ns : p->slice_end_ns;
   struct tl_share_info* const line = v->line;
@@ -425,6 +449,7 @@ static void switch_in(struct tl_hypervisor* hv, uint32_t at, struct vcpu* v) {
   v->from_signal = p->freed_by_signal;
   p->freed_ns = 0;
   p->current = v;
+  p->early = false;
   p->switched_in_ns = now;
   hv->stats.switches++;
   struct tl_share_info* const line = v->line;
@@ -446,18 +471,16 @@ static void count_switch(struct tl_hypervisor* hv, struct vcpu* v) {
   v->signalled_ns = 0;
 }
 
-static void vacate(struct tl_hypervisor* hv, struct vcpu* v, uint64_t until) {
+static void vacate(struct tl_hypervisor* hv, struct vcpu* v, uint64_t until, bool by_signal) {
   struct pcpu* const p = &hv->pcpu[v->pcpu];
   charge(v, until);
-  if (v->place == RUNNING) {
-    p->freed_ns = until;
-    p->freed_by_signal = false;
-  }
+  p->freed_by_signal = by_signal;
+  p->freed_ns = !by_signal ? until : p->early ? p->signalled_ns : p->slice_end_ns;
   p->current = NULL;
 }
 
 static void gone(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
-  if (v->place == RUNNING || v->place == STOPPING) vacate(hv, v, now);
+  if (v->place == RUNNING || v->place == STOPPING) vacate(hv, v, now, false);
   if (v->place == QUEUED) queue_remove(hv, v);
   if (v->place == HALTED) hv->halted--;
   v->place = GONE;
@@ -465,20 +488,35 @@ static void gone(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
   atomic_store_explicit(&v->line->state, TL_VCPU_GONE, memory_order_relaxed);
 }
 
-static void preempt(struct tl_hypervisor* hv, struct pcpu* p, uint64_t now, bool early) {
+/* Now, not at the end of the quantum. */
+static void preempt(struct tl_hypervisor* hv, struct pcpu* p, uint64_t now) {
   struct vcpu* const v = p->current;
-  bool const again = v->place == STOPPING;
-  if (!again) {
+  if (v->place == RUNNING) {
+    atomic_store(&v->preempt_at_ns, 0);
     atomic_store(&v->preempt, atomic_load(&v->turn));
     v->place = STOPPING;
-    p->early = early;
-    p->freed_ns = now;
-    p->freed_by_signal = true;
+    p->early = now < p->slice_end_ns;
+    p->signalled_ns = now;
   }
   p->resend_ns = now + TL_RESEND_NS;
   if (syscall(SYS_tgkill, getpid(), atomic_load(&v->tid), TL_PREEMPT_SIGNAL) != 0 &&
       errno == ESRCH)
     gone(hv, v, now); /* ended without a word: nobody waits for it */
+}
+
+/* This quantum will not be followed by one of the same vCPU as if nothing were. */
+static void arm(struct pcpu* p) {
+  struct vcpu* const v = p->current;
+  p->armed = true;
+  p->resend_ns = p->slice_end_ns + TL_RESEND_NS;
+  atomic_store(&v->preempt_at_ns, p->slice_end_ns);
+  atomic_store(&v->preempt, atomic_load(&v->turn));
+  struct itimerspec const end = {
+      .it_value = {.tv_sec = (time_t)(p->slice_end_ns / 1000000000u),
+                   .tv_nsec = (long)(p->slice_end_ns % 1000000000u)}};
+  int32_t const timer = atomic_load(&v->timer);
+  if (timer < 0 || syscall(SYS_timer_settime, timer, TIMER_ABSTIME, &end, NULL) != 0)
+    p->resend_ns = p->slice_end_ns;
 }
 
 /* Ready to run, after a halt or from outside. */
@@ -513,7 +551,7 @@ static void stopped(struct tl_hypervisor* hv, struct vcpu* v, enum stop_reason r
     else durations_add(&hv->stats.lateness, at > p->slice_end_ns ? at - p->slice_end_ns : 0);
     atomic_store_explicit(&v->line->preemptions, v->line->preemptions + 1, memory_order_relaxed);
   }
-  vacate(hv, v, at);
+  vacate(hv, v, at, reason == STOP_PREEMPTED);
   v->priority = priority_by_credit(hv, v);
   switch (reason) {
     case STOP_HALT:
@@ -683,11 +721,14 @@ static void release_halted(struct tl_hypervisor* hv, uint64_t now) {
 
 /* --- Decisions ----------------------------------------------------------------------------------- */
 
-/* Does somebody in the queue come before this one, whose quantum is over? */
-static bool has_rival(const struct tl_hypervisor* hv, const struct vcpu* v) {
-  if (v->over_cap) return true;
-  const struct vcpu* const rival = queue_best(hv);
-  return rival && (hv->options.scheduler != TL_CREDIT || rival->priority <= v->priority);
+/* Does somebody wait for what this one has when its quantum is over? Of whatever priority: which
+ * one is better is seen then. */
+static bool has_rival(const struct tl_hypervisor* hv, const struct pcpu* p) {
+  if (p->current->over_cap) return true;
+  if (hv->options.scheduler != TL_GANG) return hv->queue_head != NULL;
+  for (const struct vcpu* v = hv->queue_head; v; v = v->next)
+    if ((int)v->vm == hv->gang || p->slice_end_ns >= hv->gang_end_ns) return true;
+  return false;
 }
 
 static void gang_turn(struct tl_hypervisor* hv, uint64_t now) {
@@ -731,21 +772,18 @@ static void end_slices(struct tl_hypervisor* hv, uint64_t now) {
     struct pcpu* const p = &hv->pcpu[i];
     struct vcpu* const v = p->current;
     if (!v) continue;
-    if (v->place == STOPPING) {
-      if (now >= p->resend_ns) preempt(hv, p, now, false);
-      continue;
+    if (v->place == RUNNING && !p->armed) {
+      if (has_rival(hv, p)) {
+        arm(p);
+      } else if (now >= p->slice_end_ns) {
+        count_switch(hv, v);
+        charge(v, now);
+        v->priority = priority_by_credit(hv, v);
+        hv->stats.renewals++;
+        publish(hv, p, v, now);
+      }
     }
-    bool const gang_over = hv->options.scheduler == TL_GANG && hv->gang != (int)v->vm;
-    if (now < p->slice_end_ns && !gang_over) continue;
-    if (gang_over || has_rival(hv, v)) {
-      preempt(hv, p, now, now < p->slice_end_ns);
-      continue;
-    }
-    count_switch(hv, v);
-    charge(v, now);
-    v->priority = priority_by_credit(hv, v);
-    hv->stats.renewals++;
-    publish(hv, p, v, now);
+    if ((v->place == STOPPING || p->armed) && now >= p->resend_ns) preempt(hv, p, now);
   }
 }
 
@@ -773,7 +811,7 @@ static void boost(struct tl_hypervisor* hv, uint64_t now) {
       continue;
     uint64_t const allowed = p->switched_in_ns + hv->options.ratelimit_ns;
     if (now >= allowed) {
-      preempt(hv, p, now, true);
+      preempt(hv, p, now);
       boosted--;
     } else if (hv->boost_at_ns == 0 || allowed < hv->boost_at_ns) {
       hv->boost_at_ns = allowed;
@@ -786,7 +824,8 @@ static uint64_t next_deadline(const struct tl_hypervisor* hv) {
   for (uint32_t i = 0; i < hv->options.pcpus; i++) {
     const struct pcpu* const p = &hv->pcpu[i];
     if (!p->current) continue;
-    uint64_t const at = p->current->place == STOPPING ? p->resend_ns : p->slice_end_ns;
+    bool const ending = p->current->place == STOPPING || p->armed;
+    uint64_t const at = ending ? p->resend_ns : p->slice_end_ns;
     if (at < next) next = at;
   }
   return hv->boost_at_ns && hv->boost_at_ns < next ? hv->boost_at_ns : next;
@@ -833,9 +872,9 @@ static void* schedule(void* argument) {
       release_halted(hv, now);
     }
     if (hv->options.scheduler == TL_GANG) gang_turn(hv, now);
-    end_slices(hv, now);
     fill(hv);
     if (hv->options.scheduler == TL_CREDIT && hv->options.boost) boost(hv, now);
+    end_slices(hv, now);
     take_snapshot(hv, asked, now);
     uint64_t const until = next_deadline(hv);
     atomic_store(&hv->asleep, 1);
@@ -933,6 +972,7 @@ static void lay_out(struct tl_hypervisor* hv) {
       v->number = number;
       v->vm = i;
       v->core = -1;
+      atomic_store(&v->timer, -1);
       v->priority = PRIORITY_UNDER;
       v->line = &hv->info[number];
       atomic_store(&v->line->preemption_ns, INFINITY);

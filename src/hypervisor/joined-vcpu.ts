@@ -62,8 +62,13 @@ export class JoinedVcpu implements Vcpu {
   }
 
   halt(): void {
-    // It returns without a kick now and then: a worker that is terminated ends here.
-    while (this.#joined && !this.#addon.vcpuHalt());
+    while (this.#joined && !this.#haltOnce());
+  }
+
+  /** It returns without a kick now and then, and a worker that was terminated ends where the next
+   *  function begins: that is why this is one. */
+  #haltOnce(): boolean {
+    return this.#addon.vcpuHalt();
   }
 
   kick(vcpu: number): void {
