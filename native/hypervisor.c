@@ -35,6 +35,7 @@
 
 #define TL_PREEMPT_SIGNAL (SIGRTMAX - 3) /* the crew has SIGRTMAX - 2 */
 #define TL_TURN_MASK 0x3fffffffu
+#define TL_TICK_NS 10000000u
 /* A halted vCPU is let run this often without a kick: its thread may be about to end
  * (Worker.terminate needs it to come back to JavaScript). */
 #define TL_HALT_LIMIT_NS 200000000u
@@ -980,8 +981,8 @@ static void lay_out(struct tl_hypervisor* hv) {
     }
   }
   for (uint32_t i = 0; i < o->pcpus; i++) hv->pcpu[i].core = o->core[i % o->cores];
-  /* Xen accounts once per quantum; shorter than a millisecond would only cost. */
-  hv->period_ns = o->slice_ns > 1000000 ? o->slice_ns : 1000000;
+  /* Xen accounts once per quantum; more often than it ticks would only cost. */
+  hv->period_ns = o->slice_ns > TL_TICK_NS ? o->slice_ns : TL_TICK_NS;
   hv->gang = -1;
   hv->gang_last = o->vms - 1;
 }

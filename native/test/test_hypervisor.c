@@ -121,6 +121,14 @@ static void await_switches(uint32_t most) {
   } while (s.switches + s.renewals < most);
 }
 
+/* Until each was switched in so often since all are there. */
+static void await_each(uint32_t switches) {
+  while (joined < (int)vcpus) test_sleep_us(500);
+  for (uint32_t i = 0; i < vcpus; i++)
+    for (uint32_t const before = lines[i].switches; lines[i].switches < before + switches;)
+      test_sleep_us(500);
+}
+
 static void* spin(void* argument) {
   uint32_t const n = join(argument);
   while (!done) {
@@ -192,7 +200,7 @@ TEST(a_line_says_when_the_quantum_ends_before_it_begins) {
   CHECK_EQ(lines[0].state, TL_VCPU_BLOCKED);
   CHECK(isinf(lines[0].preemption_ns));
   run(spin);
-  await_switches(10);
+  await_each(4);
   int running = 0;
   for (int i = 0; i < 2; i++) {
     running += lines[i].state == TL_VCPU_RUNNING;
@@ -467,6 +475,57 @@ TEST(credit_caps) {
   finish();
 }
 
+TEST(a_cap_holds_where_nobody_else_wants_to_run) {
+  with(TL_CREDIT, 1, 1000);
+  vm[0].cap = 20;
+  START(1);
+  run(spin);
+  await_each(10);
+  struct tl_hypervisor_stats s;
+  struct tl_vcpu_stats v[VCPUS];
+  tl_hypervisor_stats(hv, &s, v);
+  CHECK(v[0].run_ns < 0.5 * (double)s.elapsed_ns);
+  finish();
+}
+
+/* A spinning neighbour, and one that wakes up often and does little. */
+static struct tl_hypervisor_stats interrupt(int boost, uint64_t ratelimit_us) {
+  with(TL_CREDIT, 1, 30000)->boost = boost;
+  options.ratelimit_ns = ratelimit_us * 1000;
+  uint32_t const counts[] = {1, 1};
+  start(2, counts);
+  pthread_create(&threads[1], NULL, spin, (void*)1);
+  while (joined < 1) test_sleep_us(500);
+  pthread_create(&threads[0], NULL, sleeper, (void*)0);
+  pthread_join(threads[0], NULL);
+  struct tl_hypervisor_stats s;
+  struct tl_vcpu_stats v[VCPUS];
+  tl_hypervisor_stats(hv, &s, v);
+  done = 1;
+  pthread_join(threads[1], NULL);
+  vcpus = 0;
+  finish();
+  return s;
+}
+
+TEST(boost_lets_in_who_wakes_up) { CHECK_GE(interrupt(1, 0).early, 5); }
+TEST(without_boost_a_quantum_is_never_cut) { CHECK_EQ(interrupt(0, 0).early, 0); }
+TEST(the_ratelimit_protects_a_quantum_from_boost) { CHECK_EQ(interrupt(1, 30000).early, 0); }
+
+TEST(the_least_quantum_is_published_if_asked_for) {
+  with(TL_ROUND_ROBIN, 1, 2000);
+  options.ratelimit_ns = 300000;
+  options.publish_ratelimit = 1;
+  START(2);
+  run(spin);
+  await_each(4);
+  for (int i = 0; i < 2; i++) {
+    CHECK(lines[i].preemption_ns - lines[i].switched_in_ns < 301e3);
+    CHECK(lines[i].slice_ns > 1999e3);
+  }
+  finish();
+}
+
 /* --- Gang ------------------------------------------------------------------------------------------- */
 
 static _Atomic uint64_t strangers;
@@ -492,9 +551,8 @@ TEST(a_gang_runs_together_and_alone) {
   with(TL_GANG, 2, 1000);
   START(2, 2);
   run(watch_strangers);
-  await_switches(100);
+  await_each(10);
   CHECK_EQ(strangers, 0);
-  for (int i = 0; i < 4; i++) CHECK_GE(lines[i].switches, 10);
   finish();
 }
 
@@ -502,8 +560,7 @@ TEST(a_gang_of_more_vcpus_than_pcpus_takes_turns_within) {
   with(TL_GANG, 1, 500);
   START(3, 2);
   run(spin);
-  await_switches(100);
-  for (int i = 0; i < 5; i++) CHECK_GE(lines[i].switches, 10);
+  await_each(10);
   finish();
 }
 
@@ -527,6 +584,11 @@ int main(int argc, char** argv) {
   RUN(the_mapping_cannot_be_written);
   RUN(credit_shares_by_weight);
   RUN(credit_caps);
+  RUN(a_cap_holds_where_nobody_else_wants_to_run);
+  RUN(boost_lets_in_who_wakes_up);
+  RUN(without_boost_a_quantum_is_never_cut);
+  RUN(the_ratelimit_protects_a_quantum_from_boost);
+  RUN(the_least_quantum_is_published_if_asked_for);
   RUN(a_gang_runs_together_and_alone);
   RUN(a_gang_of_more_vcpus_than_pcpus_takes_turns_within);
   return summary();
