@@ -265,7 +265,10 @@ int tl_vcpu_halt(void) {
       return 1;
     }
     uint32_t turn;
-    if (!stop_self(v, STOP_HALT, &turn)) continue; /* preempted meanwhile: kicked, perhaps */
+    if (!stop_self(v, STOP_HALT, &turn)) {
+      if (atomic_load(&v->stopped) >> 2 == atomic_load(&v->turn)) return 1; /* blocked: is out */
+      continue; /* preempted meanwhile: kicked, perhaps */
+    }
     await_turn(v, turn);
     return (int)atomic_load(&v->woken);
   }

@@ -335,6 +335,8 @@ static void* sleeper(void* argument) {
   uint32_t const n = join(argument);
   for (int i = 0; i < 20; i++) {
     tl_vcpu_block();
+    tl_vcpu_halt(); /* nothing to stop: returns */
+    tl_vcpu_yield();
     test_sleep_us(500);
     tl_vcpu_unblock();
     work[n]++;
