@@ -5,7 +5,7 @@
 import { VCPU_STATE } from '../abi/share-info.ts';
 import type { Addon } from '../native/addon.ts';
 import { ShareInfo } from '../share-info/share-info.ts';
-import { monotonicNs, relax, type Vcpu } from '../share-info/vcpu.ts';
+import { clockOffsetNs, monotonicNs, relax, type Vcpu } from '../share-info/vcpu.ts';
 import { machine } from './machine.ts';
 import type { HypervisorTicket } from './options.ts';
 
@@ -34,6 +34,8 @@ export class JoinedVcpu implements Vcpu {
   readonly count: number;
   readonly first: number;
   readonly info: ShareInfo;
+  /** Measured before anybody preempts this thread. */
+  readonly #clockOffset = clockOffsetNs();
   readonly #ticket: HypervisorTicket;
   readonly #addon: Addon;
   #joined = true;
@@ -49,12 +51,11 @@ export class JoinedVcpu implements Vcpu {
     this.count = vms[vm];
     this.first = vms.slice(0, vm).reduce((sum, vcpus) => sum + vcpus, 0);
     this.id = this.first + index;
-    monotonicNs(); // measures its offset: before anybody preempts it
     this.info = new ShareInfo(this.#addon.vcpuJoin(ticket.id, this.id));
   }
 
   nowNs(): number {
-    return monotonicNs();
+    return monotonicNs(this.#clockOffset);
   }
 
   yield(): void {
