@@ -33,12 +33,15 @@ export class Capability {
   }
 
   /**
-   * Threads with a ticket. Not read in one go with the ticket that is taken next (the paper's
-   * residue: several threads may count on the same place), but head before tail: never negative.
+   * Threads with a ticket, the holder included. Plain loads: an estimate, which may be old before
+   * the ticket is taken in any case (the paper's residue: several threads may count on the same
+   * place), and Atomics.load costs 8 ns. Head first: it then is not ahead of tail, save on a
+   * processor that reorders loads.
    */
   lql(): number {
-    const head = Atomics.load(this.memory, HEAD);
-    return (Atomics.load(this.memory, TAIL) - head) >>> 0;
+    const head = this.memory[HEAD];
+    const waiting = (this.memory[TAIL] - head) | 0;
+    return waiting < 0 ? 0 : waiting;
   }
 
   lockCap(): number {
