@@ -100,8 +100,8 @@ async function bundle() {
       },
     ],
   });
-  for (const name of ['trapless', 'start', 'overhead-trial', 'vcpus', 'cli'])
-    lighten(join(dist, `${name}.cjs`));
+  for (const name of ['trapless.cjs', 'start.cjs', 'overhead-trial.cjs', 'cli.cjs'])
+    lighten(join(dist, name));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
 }
@@ -155,7 +155,7 @@ function writeTypeEntries() {
   const same = (module) => `import api = require('${module}');\nexport = api;\n`;
   const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
   writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of ['index', 'syscall', 'share-info', 'hypervisor'])
+  for (const name of ['index', 'syscall', 'locks'])
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
@@ -167,6 +167,7 @@ async function writeEntries() {
   const runtime = createRequire(import.meta.url)(join(dist, 'trapless.cjs'));
   writeEntry('index', 'index', Object.keys(runtime.index));
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
+  writeEntry('locks', 'locks', Object.keys(runtime.locks));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
   const vcpus = createRequire(import.meta.url)(join(dist, 'vcpus.cjs'));
