@@ -146,9 +146,11 @@ describe('the ticket family', () => {
       assert.equal(memory[HEAD], 2 * step(name));
     });
 
-  for (const start of [0x7ffffffe | 0, -4])
+  for (const end of [2 ** 31, 2 ** 32])
     for (const name of FIFO)
-      it(`${name}: tickets wrap around from ${start}`, () => {
+      it(`${name}: tickets wrap around at ${end}`, () => {
+        // The holder's is the last ticket before, the waiter's the first one after.
+        const start = (end - step(name)) | 0;
         const vcpus = fakeVcpus(2);
         const { memory, locks } = over(name, vcpus);
         const [a, b] = locks;
@@ -176,26 +178,28 @@ describe('pts', () => {
   const PREEMPTED_TICKET = 1;
 
   /** a holds the lock, the next ticket's owner does not run, b comes after it. */
-  function behindPreempted(options: LockOptions) {
+  function behindPreempted(options: LockOptions, start = 0) {
     const vcpus = fakeVcpus(3);
     const { memory, locks } = over('pts', vcpus, options);
+    memory[HEAD] = memory[TAIL] = start;
     locks[0].lock();
     memory[TAIL] += PREEMPTED_TICKET;
     return { vcpus, memory, locks };
   }
 
-  it('overtakes a ticket whose owner does not run when patience ends', () => {
-    const { vcpus, memory, locks } = behindPreempted({ shift: 3 });
-    const [a, b] = locks;
-    vcpus[1].onRelax = (time) => {
-      if (time === 1) a.unlock();
-    };
-    b.lock();
-    // One, then head moves: one place left, 2^3 iterations and the first.
-    assert.equal(vcpus[1].relaxes, 1 + 8 + 1);
-    assert.equal(b.stats.overtakes, 1);
-    assert.equal(memory[HEAD], 1);
-  });
+  for (const start of [0, 2 ** 31 - 2])
+    it(`overtakes a ticket whose owner does not run when patience ends (${start})`, () => {
+      const { vcpus, memory, locks } = behindPreempted({ shift: 3 }, start);
+      const [a, b] = locks;
+      vcpus[1].onRelax = (time) => {
+        if (time === 1) a.unlock();
+      };
+      b.lock();
+      // One, then head moves: one place left, 2^3 iterations and the first.
+      assert.equal(vcpus[1].relaxes, 1 + 8 + 1);
+      assert.equal(b.stats.overtakes, 1);
+      assert.equal(memory[HEAD], start + 1);
+    });
 
   it('patience is by distance', () => {
     const { vcpus, locks } = behindPreempted({ shift: 3 });
@@ -239,10 +243,11 @@ describe('pts', () => {
   });
 
   it('a ticket that head has passed has nothing to wait for', () => {
-    const { memory, locks } = behindPreempted({});
+    const { vcpus, memory, locks } = behindPreempted({});
     locks[0].unlock();
     memory[HEAD] += 2;
     locks[1].lock();
+    assert.equal(vcpus[1].relaxes, 0);
     assert.equal(locks[1].stats.overtakes, 1);
   });
 });
