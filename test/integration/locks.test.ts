@@ -26,7 +26,7 @@ import { ShareInfo } from '../../src/share-info/share-info.ts';
 const THREADS = 4;
 /** Rounds with a holder that sleeps now and then, so that the others wait; and all in all. */
 const SLEEPY_ROUNDS = 200;
-const ROUNDS = 4000;
+const ROUNDS = 20_000;
 /** Who goes on after the sleepy rounds: no more than cores, so that they collide. */
 const HOT_THREADS = 2;
 const ACQUISITIONS = THREADS * SLEEPY_ROUNDS + HOT_THREADS * (ROUNDS - SLEEPY_ROUNDS);
