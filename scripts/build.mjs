@@ -155,7 +155,7 @@ function writeTypeEntries() {
   const same = (module) => `import api = require('${module}');\nexport = api;\n`;
   const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
   writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of ['index', 'syscall', 'locks'])
+  for (const name of ['index', 'syscall', 'share-info', 'hypervisor', 'locks'])
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
@@ -167,12 +167,12 @@ async function writeEntries() {
   const runtime = createRequire(import.meta.url)(join(dist, 'trapless.cjs'));
   writeEntry('index', 'index', Object.keys(runtime.index));
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
-  writeEntry('locks', 'locks', Object.keys(runtime.locks));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
   const vcpus = createRequire(import.meta.url)(join(dist, 'vcpus.cjs'));
   writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');
   writeEntry('hypervisor', 'hypervisor', Object.keys(vcpus.hypervisor), 'vcpus');
+  writeEntry('locks', 'locks', Object.keys(vcpus.locks), 'vcpus');
   writeFileSync(join(dist, 'register.cjs'), `'use strict';\nrequire('./start.cjs').register();\n`);
   writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
 }

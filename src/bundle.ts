@@ -6,7 +6,6 @@
 
 export { syscallNumber } from './abi/syscalls.ts';
 export * as index from './index.ts';
-export * as locks from './locks.ts';
 export { loadAddon } from './native/addon.ts';
 export { traplessFs as fs } from './node/fs.ts';
 export * as syscall from './syscall.ts';

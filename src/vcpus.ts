@@ -3,4 +3,5 @@
  * only want fast file I/O never load it.
  */
 export * as hypervisor from './hypervisor.ts';
+export * as locks from './locks.ts';
 export * as shareInfo from './share-info.ts';
