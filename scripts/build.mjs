@@ -72,6 +72,12 @@ async function bundle() {
     entryPoints: [join(root, 'src', 'lab', 'overhead-trial.ts')],
     outfile: join(dist, 'overhead-trial.cjs'),
   });
+  // The program of a vCPU's thread, which does not load the command line around it.
+  await build({
+    ...common,
+    entryPoints: [join(root, 'src', 'lab', 'workloads', 'worker-entry.ts')],
+    outfile: join(dist, 'lab-worker.cjs'),
+  });
   await build({
     ...common,
     entryPoints: [join(root, 'src', 'vcpus.ts')],
@@ -100,8 +106,8 @@ async function bundle() {
       },
     ],
   });
-  for (const name of ['trapless.cjs', 'start.cjs', 'overhead-trial.cjs', 'cli.cjs'])
-    lighten(join(dist, name));
+  const bundled = ['trapless', 'start', 'overhead-trial', 'lab-worker', 'vcpus', 'cli'];
+  for (const name of bundled) lighten(join(dist, `${name}.cjs`));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
 }

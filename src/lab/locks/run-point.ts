@@ -1,0 +1,237 @@
+/**
+ * One run: virtual machines on a hypervisor, a workload in each, started together.
+ *
+ *   const result = await runPoint({ lock: 'ticket', vms: [{ workload: 'micro', vcpus: 4 }], … });
+ *
+ * It throws VoidRun when a result is wrong. Preempted threads may hold anything of V8's or libc's:
+ * call it in a process that is good for nothing else (see children.ts).
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { Hypervisor } from '../../hypervisor/hypervisor.ts';
+import { LOCKS, type LockName, type LockStats, wordsOf } from '../../locks/index.ts';
+import { packageRoot } from '../../report/package-root.ts';
+import { createScratch } from '../scratch.ts';
+import { WORKLOADS, type WorkloadName } from '../workloads/index.ts';
+import {
+  CONTROL,
+  START_NS,
+  type WorkerMessage,
+  type WorkerOrder,
+  type WorkerReport,
+} from '../workloads/order.ts';
+import { sumOfStats } from '../workloads/stats.ts';
+import { type Memory, VoidRun, type WorkloadPlan } from '../workloads/workload.ts';
+
+export interface VmPlan {
+  readonly workload: WorkloadName;
+  readonly vcpus: number;
+  /** As in WorkloadPlan. */
+  readonly size?: number;
+  readonly length?: number;
+}
+
+export interface PointPlan {
+  readonly lock: LockName | 'broken';
+  readonly vms: readonly VmPlan[];
+  /** 0: no hypervisor, the threads run as Linux lets them. */
+  readonly pcpus: number;
+  readonly seconds: number;
+  readonly seed: number;
+  readonly sliceUs?: number;
+  readonly scheduler?: 'credit' | 'round-robin' | 'gang';
+  readonly timeHolds?: boolean;
+}
+
+export interface VmResult {
+  readonly workload: WorkloadName;
+  readonly unit: string;
+  readonly vcpus: number;
+  /** Units of work. */
+  readonly done: number;
+  /** From the start of all to the end of its last thread. */
+  readonly seconds: number;
+  /** Whether a given amount of work was done; null where there is none. */
+  readonly finished: boolean | null;
+  /** Of its threads: from the start of all to their end. */
+  readonly threadSeconds: readonly number[];
+  /** Time its threads were on a processor. */
+  readonly ranSeconds: number;
+  readonly locks: LockStats;
+  /** Mean queue length the informed locks saw; null for others. */
+  readonly queueLength: number | null;
+  readonly holds: readonly number[] | null;
+}
+
+export interface PointResult {
+  readonly vms: readonly VmResult[];
+  /** What the reader should know of the run. */
+  readonly notes: readonly string[];
+  /** Of the hypervisor: preemptions against the published time, the 99th percentile. */
+  readonly latenessNs?: number;
+  /** From the signal until the next vCPU runs, the median. */
+  readonly switchingNs?: number;
+}
+
+export async function runPoint(plan: PointPlan): Promise<PointResult> {
+  const scratch = createScratch();
+  const hypervisor =
+    plan.pcpus === 0
+      ? null
+      : Hypervisor.start({
+          pcpus: plan.pcpus,
+          vms: plan.vms.map(({ vcpus }) => ({ vcpus })),
+          scheduler: plan.scheduler ?? 'credit',
+          ...(plan.sliceUs === undefined ? {} : { sliceUs: plan.sliceUs }),
+        });
+  try {
+    const control = new SharedArrayBuffer(4 * CONTROL.words);
+    const guests = plan.vms.map((vm, number) => guest(plan, vm, number, scratch.path));
+    const workers = guests.flatMap(({ plan: workloadPlan, memory, lockMemory }, vm) =>
+      Array.from({ length: workloadPlan.vcpus }, (_, index) =>
+        startWorker({
+          workload: plan.vms[vm].workload,
+          lock: plan.lock,
+          plan: workloadPlan,
+          vm,
+          index,
+          memory,
+          lockMemory,
+          control,
+          ticket: hypervisor?.ticket ?? null,
+          timeHolds: plan.timeHolds ?? false,
+        }),
+      ),
+    );
+    const startNs = await startTogether(control, workers);
+    const reports = await Promise.all(workers.map(({ report }) => report));
+    const machine = hypervisor?.stats() ?? null;
+    const notes = new Set<string>();
+    const vms = guests.map(({ plan: workloadPlan, memory }, vm) => {
+      const own = reports.filter((report) => report.vm === vm);
+      const workload = WORKLOADS[plan.vms[vm].workload];
+      const outcomes = own.map(({ outcome }) => outcome);
+      const note = workload.check(workloadPlan, memory, outcomes);
+      if (note !== undefined) notes.add(note);
+      const finished = workload.finished?.(workloadPlan, memory) ?? null;
+      const ranNs = machine?.vcpus.filter((vcpu) => vcpu.vm === vm).map(({ runNs }) => runNs);
+      return vmResult(plan.vms[vm], own, startNs, finished, ranNs);
+    });
+    const { lateness, switching } = machine ?? {};
+    return { vms, notes: [...notes], latenessNs: lateness?.p99Ns, switchingNs: switching?.p50Ns };
+  } finally {
+    hypervisor?.stop();
+    scratch.remove();
+  }
+}
+
+interface Guest {
+  readonly plan: WorkloadPlan;
+  readonly memory: Memory;
+  readonly lockMemory: readonly SharedArrayBuffer[];
+}
+
+function guest(plan: PointPlan, vm: VmPlan, number: number, directory: string): Guest {
+  const { workload, ...rest } = vm;
+  const workloadPlan: WorkloadPlan = {
+    ...rest,
+    seconds: plan.seconds,
+    seed: plan.seed + number,
+    directory,
+    vm: number,
+  };
+  const { locks, prepare } = WORKLOADS[workload];
+  const words = plan.lock === 'broken' ? 1 : wordsOf(LOCKS[plan.lock], vm.vcpus);
+  return {
+    plan: workloadPlan,
+    memory: prepare(workloadPlan),
+    // Locks on memory of their own, so that none shares a line with another.
+    lockMemory: Array.from({ length: locks }, () => new SharedArrayBuffer(4 * words)),
+  };
+}
+
+interface RunningWorker {
+  readonly worker: Worker;
+  readonly report: Promise<WorkerReport>;
+}
+
+function startWorker(order: WorkerOrder): RunningWorker {
+  const { program, isText } = vcpuProgram();
+  const worker = new Worker(program, { workerData: order, eval: isText });
+  const report = new Promise<WorkerReport>((resolve, reject) => {
+    worker.once('message', (message: WorkerMessage) => {
+      if ('report' in message) resolve(message.report);
+      else reject(message.isVoid ? new VoidRun(message.error) : new Error(message.error));
+    });
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new Error(`a vCPU's thread ended with ${code}`)));
+  });
+  // Looked at later, when all are started.
+  report.catch(() => {});
+  return { worker, report };
+}
+
+/** The bundle, or in a checkout's tests the sources, by way of a line that has tsx load them. */
+function vcpuProgram(): { program: string; isText: boolean } {
+  const root = packageRoot();
+  const built = join(root, 'dist', 'lab-worker.cjs');
+  if (typeof __dirname === 'string' && existsSync(built)) return { program: built, isText: false };
+  const source = pathToFileURL(join(root, 'src', 'lab', 'workloads', 'worker-entry.ts')).href;
+  const api = pathToFileURL(join(root, 'node_modules', 'tsx', 'dist', 'esm', 'api', 'index.mjs'));
+  const program = `import('${api}').then((tsx) => tsx.register()).then(() => import('${source}'));`;
+  return { program, isText: true };
+}
+
+/** Starts all once all have loaded; CLOCK_MONOTONIC ns of the start. */
+async function startTogether(
+  control: SharedArrayBuffer,
+  workers: readonly RunningWorker[],
+): Promise<number> {
+  const words = new Int32Array(control);
+  const failed = Promise.race(workers.map(({ report }) => report));
+  for (;;) {
+    const ready = Atomics.load(words, CONTROL.ready);
+    if (ready === workers.length) break;
+    // Not Atomics.wait: messages of workers that fail must get through.
+    await Promise.race([new Promise((resolve) => setTimeout(resolve, 5)), failed]);
+  }
+  const startNs = Number(process.hrtime.bigint());
+  new Float64Array(control)[START_NS] = startNs;
+  Atomics.store(words, CONTROL.start, 1);
+  Atomics.notify(words, CONTROL.start);
+  return startNs;
+}
+
+function total(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
+
+function vmResult(
+  { workload, vcpus }: VmPlan,
+  reports: readonly WorkerReport[],
+  startNs: number,
+  finished: boolean | null,
+  ranNs: readonly number[] | undefined,
+): VmResult {
+  const sum = (of: (report: WorkerReport) => number) =>
+    reports.reduce((total, report) => total + of(report), 0);
+  const threadSeconds = reports.map(({ endNs }) => (endNs - startNs) / 1e9);
+  const lengths = reports.map((one) => one.queueLength).filter((one) => one !== null);
+  const [{ holds }] = reports;
+  return {
+    workload,
+    unit: WORKLOADS[workload].unit,
+    vcpus,
+    done: sum(({ outcome }) => outcome.done),
+    seconds: Math.max(...threadSeconds),
+    finished,
+    threadSeconds,
+    // Without a hypervisor nobody tells: as if they had run all the time.
+    ranSeconds: ranNs === undefined ? total(threadSeconds) : total(ranNs) / 1e9,
+    locks: sumOfStats(reports.map(({ locks }) => locks)),
+    queueLength: lengths.length === 0 ? null : lengths.reduce((a, b) => a + b, 0) / lengths.length,
+    holds: holds?.map((_, bucket) => sum((report) => report.holds?.[bucket] ?? 0)) ?? null,
+  };
+}

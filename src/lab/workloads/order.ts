@@ -1,0 +1,47 @@
+/**
+ * What a vCPU's thread is told (workerData), and what it reports (one message).
+ */
+import type { HypervisorTicket } from '../../hypervisor/options.ts';
+import type { LockName, LockStats } from '../../locks/index.ts';
+import type { WorkloadName } from './index.ts';
+import type { Memory, Outcome, WorkloadPlan } from './workload.ts';
+
+/** Words of the control memory. */
+export const CONTROL = { ready: 0, start: 1, words: 4 } as const;
+/** Its double: CLOCK_MONOTONIC ns of the start. */
+export const START_NS = 1;
+
+export interface WorkerOrder {
+  readonly workload: WorkloadName;
+  /** `broken` excludes nobody: for tests, which want to see such a run void. */
+  readonly lock: LockName | 'broken';
+  readonly plan: WorkloadPlan;
+  readonly vm: number;
+  readonly index: number;
+  readonly memory: Memory;
+  readonly lockMemory: readonly SharedArrayBuffer[];
+  readonly control: SharedArrayBuffer;
+  /** null: no hypervisor, the threads run as Linux lets them. */
+  readonly ticket: HypervisorTicket | null;
+  /** Time every critical section (figure 3). */
+  readonly timeHolds: boolean;
+}
+
+export interface WorkerReport {
+  readonly vm: number;
+  readonly index: number;
+  readonly outcome: Outcome;
+  /** CLOCK_MONOTONIC ns. */
+  readonly startNs: number;
+  readonly endNs: number;
+  /** Of all its locks, summed. */
+  readonly locks: LockStats;
+  /** Mean of `lql` as the informed locks saw it; null for others. */
+  readonly queueLength: number | null;
+  /** Counts by HoldTimer's buckets; null unless asked for. */
+  readonly holds: readonly number[] | null;
+}
+
+export type WorkerMessage =
+  | { readonly report: WorkerReport }
+  | { readonly error: string; readonly isVoid: boolean };
