@@ -42,6 +42,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     what: 'measurements against node, newer node and Bun, on this machine',
     load: () => import('./bench.ts'),
   },
+  lab: {
+    what: 'experiments with locks on preempted virtual CPUs (I-Spinlock)',
+    load: () => import('./lab.ts'),
+  },
 };
 
 const help = `trapless runs the file-system calls of a Node.js program without a trap for each: they are written

@@ -1,0 +1,84 @@
+/**
+ * Does `trapless lab` teach, refuse what makes no sense, and print the points it promises? A tiny
+ * run of the real thing as it is built; the figures themselves mean nothing here.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bin, execute } from '../support/execute.ts';
+
+const lab = (...args: string[]) => execute([bin, 'lab', ...args]);
+
+const EXPERIMENTS = ['psp', 'csd', 'fairness', 'effectiveness', 'overhead', 'hvm', 'pv'];
+const OPTIONS = ['--locks', '--workloads', '--vcpus', '--vms', '--pcpus', '--seconds', '--json'];
+
+test('the help names every experiment, option and lock', async () => {
+  const help = await lab('--help');
+  assert.equal(help.code, 0);
+  for (const word of [...EXPERIMENTS, ...OPTIONS, 'pv-ispinlock', 'kernbench', 'First steps'])
+    assert.ok(help.stdout.includes(word), word);
+  assert.equal((await lab('psp', '--help')).stdout, help.stdout);
+  assert.equal((await execute([bin, 'help', 'lab'])).stdout, help.stdout);
+  for (const line of help.stdout.split('\n')) assert.ok(line.length <= 100, line);
+  const nothing = await lab();
+  assert.equal(nothing.code, 2);
+});
+
+for (const [args, pattern] of [
+  [['pps'], /there is no experiment 'pps'. Did you mean `trapless lab psp`\?/],
+  [['latency'], /there is no experiment 'latency'. Experiments: psp, csd/],
+  [['psp', '--lokcs', 'ticket'], /lab psp: there is no option --lokcs. Did you mean --locks\?/],
+  [['psp', '--locks', 'tickt'], /--locks: there is no 'tickt'. Did you mean 'ticket'\?/],
+  [['psp', '--locks', 'futex'], /--locks: there is no 'futex'; choose from ticket/],
+  [['psp', '--locks', 'ticket,'], /--locks takes a list as in a,b/],
+  [['psp', '--workloads', 'kernbensh'], /Did you mean 'kernbench'\?/],
+  [['psp', '--vcpus', '4,65'], /--vcpus takes a whole number from 1 to 64, not '65'/],
+  [['psp', '--seconds', '0'], /--seconds takes a number above 0, up to 3600, not '0'/],
+  [['psp', '--pcpus', '1.5'], /--pcpus takes a whole number/],
+  [['psp', 'more'], /Unexpected argument 'more'/],
+] as const) {
+  test(`trapless lab ${args.join(' ')}`, async () => {
+    const { code, stdout, stderr } = await lab(...args);
+    assert.equal(code, 2);
+    assert.equal(stdout, '');
+    assert.match(stderr, pattern);
+  });
+}
+
+const TINY = ['--vcpus', '1', '--vms', '1', '--pcpus', '1', '--seconds', '0.05', '--repeats', '1'];
+const KEYS = ['experiment', 'workload', 'lock', 'vms', 'vcpus', 'pcpus', 'metric', 'value', 'unit'];
+
+test('--json: the environment, then points', async () => {
+  const run = await lab('psp', ...TINY, '--workloads', 'micro', '--locks', 'ticket', '--json');
+  assert.equal(run.stderr, '');
+  assert.equal(run.code, 0, run.stdout);
+  const [head, ...points] = run.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.equal(head.experiment, 'psp');
+  assert.ok(head.environment.cpu);
+  for (const point of points) {
+    assert.deepEqual(Object.keys(point), KEYS);
+    const { experiment, workload, lock, vms, vcpus, pcpus } = point;
+    const expected = ['psp', 'micro', 'ticket', 1, 1, 1];
+    assert.deepEqual([experiment, workload, lock, vms, vcpus, pcpus], expected);
+    assert.ok(Number.isFinite(point.value), JSON.stringify(point));
+    assert.ok(point.unit.length > 0);
+  }
+  const metrics = points.map(({ metric }) => metric);
+  for (const metric of ['acquisitions_per_s', 'lhp', 'lwp', 'psp_per_1000', 'spin_share'])
+    assert.ok(metrics.includes(metric), metric);
+  assert.ok(metrics.includes('run_time_s') && metrics.includes('fairness_cv'));
+});
+
+for (const name of EXPERIMENTS) {
+  test(`${name}: a report with table, plot and the paper beside it`, async () => {
+    const { code, stdout, stderr } = await lab(name, ...TINY, '--workloads', 'micro');
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, new RegExp(`^${name}: .*\n1 virtual machine on 1 pCPUs`, 'm'));
+    assert.match(stdout, /workload +(lock +)?vCPUs|lock +workload/);
+    assert.match(stdout, /└──/);
+    assert.match(stdout, /The paper: .*\nHere: /);
+    assert.doesNotMatch(stdout, /NaN|undefined|Void runs/);
+  });
+}
