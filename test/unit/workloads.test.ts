@@ -131,9 +131,30 @@ test('kernbench: a wrong result, a lost job and a lost count are seen', async ()
   const { memory, outcome } = await alone(kernbench, plan);
   assert.throws(() => kernbench.check(plan, memory, [{ done: 4 }]), /4 compilations were counted/);
   RingQueue.fromBuffer(memory.queue).put(3);
-  assert.throws(() => kernbench.check(plan, memory, [outcome]), /5 were done and 1 are still/);
+  assert.throws(
+    () => kernbench.check(plan, memory, [outcome]),
+    /5 were done, 0 abandoned and 1 are still/,
+  );
   new Uint8Array(memory.output).fill(32);
   assert.throws(() => kernbench.check(plan, memory, [outcome]), /job 0 was compiled to something/);
+});
+
+test('kernbench: time may end in the middle of a job', async () => {
+  const plan = planOf(5);
+  const memory = kernbench.prepare(plan);
+  const compiler = await kernbench.load(plan, memory);
+  const vcpu = freeVcpu();
+  const locks = [0, 1, 2].map(() =>
+    LOCKS.ticket.create(new Int32Array(new SharedArrayBuffer(256)), vcpu),
+  );
+  let asked = 0;
+  const site = { plan, memory, vcpu, index: 0, locks, over: () => ++asked > 150 };
+  const outcome = kernbench.work(site, compiler);
+  assert.ok(outcome.done > 0 && outcome.done < 5, String(outcome.done));
+  assert.equal(kernbench.check(plan, memory, [outcome]), undefined);
+  assert.equal(kernbench.finished?.(plan, memory), false);
+  const claimed = { done: outcome.done };
+  assert.throws(() => kernbench.check(plan, memory, [claimed]), /0 abandoned and/);
 });
 
 test('kernbench without typescript says so, and still compiles', () => {
