@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { nearMiss } from '../abi/near-miss.ts';
 import { killRunning, runAsChild } from '../lab/locks/children.ts';
 import {
   type Experiment,
@@ -25,7 +26,6 @@ import { median } from '../report/statistics.ts';
 import { formatNumber } from '../report/table.ts';
 import { listed, UsageError, wholeNumber } from '../report/usage.ts';
 import { explainFailure } from './failure.ts';
-import { nearMiss } from './near-miss.ts';
 
 const DEFAULTS = { vms: 2, vcpus: [4, 8, 16, 24], seconds: 2, repeats: 3 };
 

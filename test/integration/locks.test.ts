@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { SHARE_INFO, SHARE_INFO_SIZE } from '../../src/abi/share-info.ts';
+import { SHARE_INFO } from '../../src/abi/share-info.ts';
 import {
   freeVcpu,
   LOCKS,
@@ -161,7 +161,7 @@ function runTests(): void {
   describe('locks exclude each other', () => {
     const memory = new SharedArrayBuffer(offsetOf(RUNS.length));
     const words = new Int32Array(memory, 0, WORDS);
-    const info = new SharedArrayBuffer(SHARE_INFO_SIZE * THREADS);
+    const info = new SharedArrayBuffer(SHARE_INFO.size * THREADS);
     const lines = new DataView(info);
     const clock = freeVcpu();
     const workers: Worker[] = [];
@@ -200,7 +200,7 @@ function runTests(): void {
     /** Every vCPU another slice: 1 ms, of which the informed locks give away the end. */
     function nextSlices(): void {
       for (let i = 0; i < THREADS; i++) {
-        const line = SHARE_INFO_SIZE * i;
+        const line = SHARE_INFO.size * i;
         const slice = lines.getUint32(line + SHARE_INFO.sliceId, true);
         lines.setFloat64(line + SHARE_INFO.preemptionNs, clock.nowNs() + 1e6, true);
         lines.setUint32(line + SHARE_INFO.sliceId, slice + 1, true);

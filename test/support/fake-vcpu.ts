@@ -8,7 +8,7 @@
  * relax() advances the clock by relaxNs. halt() without a kick before or within onHalt would sleep
  * for ever, and throws. So does spinning for long.
  */
-import { SHARE_INFO, SHARE_INFO_SIZE } from '../../src/abi/share-info.ts';
+import { SHARE_INFO } from '../../src/abi/share-info.ts';
 import { ShareInfo } from '../../src/share-info/share-info.ts';
 import type { Vcpu } from '../../src/share-info/vcpu.ts';
 
@@ -41,8 +41,8 @@ export class FakeVcpu implements Vcpu {
     this.id = id;
     this.count = count;
     this.first = first;
-    const memory = new ArrayBuffer(SHARE_INFO_SIZE * (id + 1));
-    this.line = new DataView(memory, SHARE_INFO_SIZE * id);
+    const memory = new ArrayBuffer(SHARE_INFO.size * (id + 1));
+    this.line = new DataView(memory, SHARE_INFO.size * id);
     this.line.setFloat64(SHARE_INFO.preemptionNs, Number.POSITIVE_INFINITY, true);
     this.info = new ShareInfo(memory);
   }
