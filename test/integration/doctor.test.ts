@@ -157,7 +157,7 @@ test('a command that does not exist, and what was meant', async () => {
     [['help', 'rum'], /Did you mean `trapless run`\?/],
     [['app.js'], /To run it: `trapless run app\.js`/],
     [['./server/index.mjs', 'x'], /To run it: `trapless run \.\/server\/index\.mjs`/],
-    [['frobnicate'], /Commands: run, doctor, demo, bench, help/],
+    [['frobnicate'], /Commands: run, doctor, demo, bench, lab, help/],
     [['doctor', '--mesure'], /--mesure/],
     [['bench', 'network'], /no suite 'network'/],
   ];
