@@ -391,21 +391,3 @@ test('mistakes are told with what to do, and exit code 2', async () => {
   assert.equal(env.code, 2);
   assert.match(env.stderr, /order must be one of/);
 });
-
-test('starting costs little', async (t) => {
-  // The processor's time rather than the clock's: other tests run at the same time.
-  const app = scratch(
-    'start.cjs',
-    'const { user, system } = process.cpuUsage(); console.log((user + system) / 1000);',
-  );
-  const plain: number[] = [];
-  const trapless: number[] = [];
-  for (let i = 0; i < 20; i++) {
-    plain.push(Number((await execute([join(app, 'start.cjs')])).stdout));
-    trapless.push(Number((await execute(underRun(join(app, 'start.cjs')))).stdout));
-  }
-  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
-  const over = median(trapless) - median(plain);
-  t.diagnostic(`${over.toFixed(1)} ms over node (aim 5, at most 15)`);
-  assert.ok(over <= 15, `${over} ms`);
-});
