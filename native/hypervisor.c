@@ -425,8 +425,11 @@ static uint64_t slice_end(const struct tl_hypervisor* hv, uint64_t now) {
 static void publish(struct tl_hypervisor* hv, struct pcpu* p, struct vcpu* v, uint64_t now) {
   p->slice_end_ns = slice_end(hv, now);
   p->armed = false;
-  uint64_t const published =
-      hv->options.publish_ratelimit ? now + hv->options.ratelimit_ns : p->slice_end_ns;
+  /* Earlier than it really ends: what was begun in time has this much room for what nobody can
+   * foresee, such as an interrupt, or this thread taking the core for the other pCPU's sake. */
+  uint64_t const published = hv->options.publish_ratelimit
+                                 ? now + hv->options.ratelimit_ns
+                                 : p->slice_end_ns - hv->options.margin_ns;
   struct tl_share_info* const line = v->line;
   atomic_store_explicit(&line->preemption_ns, (double)published, memory_order_relaxed);
   atomic_store_explicit(&line->slice_ns, (double)(p->slice_end_ns - now), memory_order_relaxed);
@@ -523,6 +526,17 @@ static void arm(struct pcpu* p) {
     p->resend_ns = p->slice_end_ns;
 }
 
+/* It stopped before its time. Its timer must not ring when the time has come: waking up only to
+ * find itself out of turn, it would take the core from the vCPU that is on it then; and all of those
+ * that yielded at about the same time at once, just when the quantum of who came after them ends. */
+static void disarm(struct pcpu* p, const struct vcpu* v) {
+  if (!p->armed) return;
+  p->armed = false;
+  struct itimerspec const never = {0};
+  int32_t const timer = atomic_load(&v->timer);
+  if (timer >= 0) syscall(SYS_timer_settime, timer, 0, &never, NULL);
+}
+
 /* Ready to run, after a halt or from outside. */
 static void wake(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
   v->priority = priority_by_credit(hv, v);
@@ -555,6 +569,7 @@ static void stopped(struct tl_hypervisor* hv, struct vcpu* v, enum stop_reason r
     else durations_add(&hv->stats.lateness, at > p->slice_end_ns ? at - p->slice_end_ns : 0);
     atomic_store_explicit(&v->line->preemptions, v->line->preemptions + 1, memory_order_relaxed);
   }
+  if (reason != STOP_PREEMPTED || p->early) disarm(p, v);
   vacate(hv, v, at, reason == STOP_PREEMPTED);
   v->priority = priority_by_credit(hv, v);
   switch (reason) {
@@ -571,6 +586,10 @@ static void stopped(struct tl_hypervisor* hv, struct vcpu* v, enum stop_reason r
       break;
     case STOP_YIELD:
       hv->stats.yields++;
+      /* After everybody who waits. Xen lets a yielding vCPU with credit left go behind one without
+       * (CSCHED_FLAG_VCPU_YIELD): or those who wait for a preempted lock holder would keep it off
+       * the processor, yielding to each other for as long as their credit lasts. */
+      if (hv->options.scheduler == TL_CREDIT) v->priority = PRIORITY_OVER;
       /* fall through */
     case STOP_PREEMPTED:
       if (v->over_cap) {
@@ -591,7 +610,8 @@ static void look(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
     gone(hv, v, now);
     return;
   }
-  if ((wants & WANT_JOIN) && v->place == ABSENT) wake(hv, v, now);
+  /* Not as one that wakes: a boost would cut short the quanta of those who are there already. */
+  if ((wants & WANT_JOIN) && v->place == ABSENT) queue_add(hv, v, now);
   if (v->place == RUNNING || v->place == STOPPING) {
     uint32_t const word = atomic_load(&v->stopped);
     if (word >> 2 == atomic_load(&v->turn)) stopped(hv, v, (enum stop_reason)(word & 3));
@@ -957,7 +977,8 @@ static int check(const struct tl_hypervisor_options* o) {
       return -EINVAL;
   for (uint32_t i = 0; i < o->cores; i++)
     if (o->core[i] < 0 || o->core[i] >= CPU_SETSIZE) return -EINVAL;
-  if (o->slice_ns < 50000 || o->slice_ns > 100000000 || o->ratelimit_ns > o->slice_ns)
+  if (o->slice_ns < 50000 || o->slice_ns > 100000000 || o->ratelimit_ns > o->slice_ns ||
+      o->margin_ns > o->slice_ns / 2)
     return -EINVAL;
   return o->publish_ratelimit && o->ratelimit_ns == 0 ? -EINVAL : 0;
 }

@@ -42,6 +42,7 @@ struct tl_hypervisor_options {
   uint32_t vms;
   const struct tl_vm_options* vm;
   uint64_t slice_ns;
+  uint64_t margin_ns;        /* published is a time this much before the quantum's end */
   uint64_t ratelimit_ns;     /* a quantum is not cut shorter than this (credit's boost) */
   int boost;                 /* credit: who wakes up goes first */
   int publish_ratelimit;     /* publish the minimal quantum instead (I-Spinlock 4.2.2) */

@@ -49,11 +49,11 @@ static uint32_t read_numbers(napi_env env, napi_value array, uint32_t* numbers, 
   return length;
 }
 
-/* hypervisorStart(pcpus, cores, scheduler, sliceUs, ratelimitUs, boost, publishRatelimit,
- * [vcpus, weight, cap, …]) */
+/* hypervisorStart(pcpus, cores, scheduler, sliceUs, marginUs, ratelimitUs, boost,
+ * publishRatelimit, [vcpus, weight, cap, …]) */
 static napi_value start(napi_env env, napi_callback_info info) {
-  napi_value args[8];
-  size_t count = 8;
+  napi_value args[9];
+  size_t count = 9;
   TL_TRY(env, napi_get_cb_info(env, info, &count, args, NULL, NULL));
   uint32_t core[TL_PCPUS_LIMIT];
   uint32_t vm_numbers[TL_VMS_LIMIT * 3];
@@ -64,10 +64,11 @@ static napi_value start(napi_env env, napi_callback_info info) {
       .core = (const int*)core,
       .scheduler = (enum tl_scheduler)tl_napi_int(env, args[2], 0),
       .slice_ns = (uint64_t)tl_napi_int(env, args[3], 0) * 1000,
-      .ratelimit_ns = (uint64_t)tl_napi_int(env, args[4], 0) * 1000,
-      .boost = tl_napi_int(env, args[5], 0),
-      .publish_ratelimit = tl_napi_int(env, args[6], 0),
-      .vms = read_numbers(env, args[7], vm_numbers, TL_VMS_LIMIT * 3) / 3,
+      .margin_ns = (uint64_t)tl_napi_int(env, args[4], 0) * 1000,
+      .ratelimit_ns = (uint64_t)tl_napi_int(env, args[5], 0) * 1000,
+      .boost = tl_napi_int(env, args[6], 0),
+      .publish_ratelimit = tl_napi_int(env, args[7], 0),
+      .vms = read_numbers(env, args[8], vm_numbers, TL_VMS_LIMIT * 3) / 3,
       .vm = vm};
   for (uint32_t i = 0; i < options.vms; i++)
     vm[i] = (struct tl_vm_options){

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "../hypervisor.h"
 #include "test.h"
@@ -236,6 +237,9 @@ TEST(what_makes_no_sense_is_refused) {
   options.ratelimit_ns = 1000001;
   CHECK_EQ(tl_hypervisor_start(&options, &made), -EINVAL);
   options.ratelimit_ns = 0;
+  options.margin_ns = 500001;
+  CHECK_EQ(tl_hypervisor_start(&options, &made), -EINVAL);
+  options.margin_ns = 0;
   vm[0].vcpus = 65;
   CHECK_EQ(tl_hypervisor_start(&options, &made), -EINVAL);
   vm[0].vcpus = 1;
@@ -514,6 +518,82 @@ TEST(boost_lets_in_who_wakes_up) { CHECK_GE(interrupt(1, 0).early, 5); }
 TEST(without_boost_a_quantum_is_never_cut) { CHECK_EQ(interrupt(0, 0).early, 0); }
 TEST(the_ratelimit_protects_a_quantum_from_boost) { CHECK_EQ(interrupt(1, 30000).early, 0); }
 
+TEST(a_time_before_the_end_is_published) {
+  with(TL_ROUND_ROBIN, 1, 2000);
+  options.margin_ns = 300000;
+  START(2);
+  run(spin);
+  await_each(4);
+  for (int i = 0; i < 2; i++) {
+    double const told = lines[i].preemption_ns - lines[i].switched_in_ns;
+    CHECK(told > 1699e3 && told < 1701e3);
+    CHECK(lines[i].slice_ns > 1999e3);
+  }
+  finish();
+}
+
+/* Yields early in each quantum, when its timer is set; counts how often it sleeps meanwhile. */
+static _Atomic long sleeps;
+static void* yield_often(void* argument) {
+  join(argument);
+  while (joined < 2) tl_vcpu_yield();
+  struct rusage before, after;
+  getrusage(RUSAGE_THREAD, &before);
+  for (int i = 0; i < 20; i++) {
+    for (uint64_t const until = test_now_ns() + 300000; test_now_ns() < until;) continue;
+    tl_vcpu_yield();
+  }
+  getrusage(RUSAGE_THREAD, &after);
+  sleeps = after.ru_nvcsw - before.ru_nvcsw;
+  tl_vcpu_leave();
+  return NULL;
+}
+
+/* The end of the quantum that was given away lies within the quantum of the other one. */
+TEST(who_yielded_is_not_woken_at_the_end_of_that_quantum) {
+  with(TL_ROUND_ROBIN, 1, 5000);
+  uint32_t const counts[] = {1, 1};
+  start(2, counts);
+  pthread_create(&threads[0], NULL, spin, (void*)0);
+  pthread_create(&threads[1], NULL, yield_often, (void*)1);
+  pthread_join(threads[1], NULL);
+  /* And not 40. ThreadSanitizer has sleeps of its own. */
+  if (strcmp(TEST_SAN, "thread") != 0) CHECK_LE(sleeps, 30);
+  done = 1;
+  pthread_join(threads[0], NULL);
+  vcpus = 0;
+  finish();
+}
+
+static void* yield_always(void* argument) {
+  uint32_t const n = join(argument);
+  while (!done) {
+    tl_vcpu_yield();
+    work[n]++;
+  }
+  tl_vcpu_leave();
+  return NULL;
+}
+
+/* They use next to nothing, so they have credit when the one that works has none. */
+TEST(who_yields_lets_those_without_credit_run) {
+  with(TL_CREDIT, 1, 10000);
+  uint32_t const counts[] = {1, 2};
+  start(2, counts);
+  pthread_create(&threads[0], NULL, spin, (void*)0);
+  for (uintptr_t i = 1; i < 3; i++) pthread_create(&threads[i], NULL, yield_always, (void*)i);
+  while (joined < 3) test_sleep_us(500);
+  struct tl_hypervisor_stats s, t;
+  struct tl_vcpu_stats v[VCPUS], w[VCPUS];
+  tl_hypervisor_stats(hv, &s, v);
+  await_switches((uint32_t)s.switches + 150);
+  tl_hypervisor_stats(hv, &t, w);
+  double const spun = w[0].run_ns - v[0].run_ns;
+  double const yielded = w[1].run_ns - v[1].run_ns + w[2].run_ns - v[2].run_ns;
+  CHECK(spun > 5 * yielded);
+  finish();
+}
+
 TEST(the_least_quantum_is_published_if_asked_for) {
   with(TL_ROUND_ROBIN, 1, 2000);
   options.ratelimit_ns = 300000;
@@ -590,6 +670,9 @@ int main(int argc, char** argv) {
   RUN(boost_lets_in_who_wakes_up);
   RUN(without_boost_a_quantum_is_never_cut);
   RUN(the_ratelimit_protects_a_quantum_from_boost);
+  RUN(a_time_before_the_end_is_published);
+  RUN(who_yielded_is_not_woken_at_the_end_of_that_quantum);
+  RUN(who_yields_lets_those_without_credit_run);
   RUN(the_least_quantum_is_published_if_asked_for);
   RUN(a_gang_runs_together_and_alone);
   RUN(a_gang_of_more_vcpus_than_pcpus_takes_turns_within);

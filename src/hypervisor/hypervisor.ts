@@ -90,6 +90,7 @@ export class Hypervisor {
       o.cores,
       SCHEDULERS.indexOf(o.scheduler),
       o.sliceUs,
+      o.marginUs,
       o.ratelimitUs,
       o.boost ? 1 : 0,
       o.publish === 'ratelimit' ? 1 : 0,

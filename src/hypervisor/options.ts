@@ -29,6 +29,12 @@ export interface HypervisorOptions {
   scheduler?: SchedulerName;
   /** The quantum in microseconds: 50 to 100,000, default 30,000. Shorter is the paper's TS. */
   sliceUs?: number;
+  /**
+   * The published preemption time is this much before the quantum really ends, so that who began in
+   * time has room for what neither can foresee: interrupts, Linux's own scheduling. At most half a
+   * quantum; default a tenth of it, but no more than 100.
+   */
+  marginUs?: number;
   /** A quantum is not cut shorter than this by boost; default 1,000 or the quantum. */
   ratelimitUs?: number;
   /** Credit: who wakes up may preempt; default true. */
@@ -53,6 +59,7 @@ export interface ResolvedOptions {
   readonly vms: readonly Required<VmOptions>[];
   readonly scheduler: SchedulerName;
   readonly sliceUs: number;
+  readonly marginUs: number;
   readonly ratelimitUs: number;
   readonly boost: boolean;
   readonly publish: 'slice' | 'ratelimit';
@@ -88,6 +95,7 @@ export function resolveOptions(
   const publish = options.publish ?? 'slice';
   if (publish !== 'slice' && publish !== 'ratelimit')
     throw new RangeError(`trapless: publish is slice or ratelimit, not ${publish}`);
+  const marginUs = options.marginUs ?? Math.min(100, Math.floor(sliceUs / 10));
   const ratelimitUs = options.ratelimitUs ?? Math.min(1000, sliceUs);
   return {
     pcpus: integer('pcpus', options.pcpus ?? cores.length, 1, 64),
@@ -95,6 +103,7 @@ export function resolveOptions(
     vms,
     scheduler,
     sliceUs,
+    marginUs: integer('marginUs', marginUs, 0, Math.floor(sliceUs / 2)),
     ratelimitUs: integer('ratelimitUs', ratelimitUs, publish === 'ratelimit' ? 1 : 0, sliceUs),
     boost: options.boost ?? true,
     publish,

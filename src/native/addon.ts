@@ -127,6 +127,7 @@ export interface Addon {
     cores: readonly number[],
     scheduler: number,
     sliceUs: number,
+    marginUs: number,
     ratelimitUs: number,
     boost: number,
     publishRatelimit: number,

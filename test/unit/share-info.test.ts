@@ -96,6 +96,7 @@ test('options: defaults, and what is refused by name', () => {
     vms: [{ vcpus: 2, weight: 256, cap: 0 }],
     scheduler: 'credit',
     sliceUs: 30_000,
+    marginUs: 100,
     ratelimitUs: 1000,
     boost: true,
     publish: 'slice',
@@ -108,6 +109,8 @@ test('options: defaults, and what is refused by name', () => {
   refused({ sliceUs: 49 }, /sliceUs/);
   refused({ sliceUs: 100_001 }, /sliceUs/);
   refused({ sliceUs: 100, ratelimitUs: 101 }, /ratelimitUs/);
+  refused({ sliceUs: 101, marginUs: 51 }, /marginUs/);
+  assert.equal(resolveOptions({ vms: [{ vcpus: 1 }], sliceUs: 205 }, [0]).marginUs, 20);
   refused({ ratelimitUs: 0, publish: 'ratelimit' }, /ratelimitUs/);
   refused({ pcpus: 0 }, /pcpus/);
   refused({ cores: [1] }, /core 1 is not one of 0, 3/);
