@@ -15,6 +15,7 @@ import {
   type LockStats,
 } from './lock.ts';
 import { Psp } from './psp.ts';
+import { spinUntil } from './spin.ts';
 import { HEAD, TAIL } from './ticket.ts';
 
 export class HvmISpinlockPaper implements InformedLock {
@@ -73,20 +74,24 @@ export class HvmISpinlockPaper implements InformedLock {
 
   /** Spins until the slice is another one than the thread was found incapable in. */
   private incapable(slice: number): void {
-    const { vcpu, psp } = this;
-    const { info, id } = vcpu;
+    const { psp } = this;
     psp.stats.incapable++;
     psp.spinBegins();
-    while (info.sliceId(id) === slice) vcpu.relax(1);
+    this.awaitSliceAfter(slice);
     psp.spinEnds();
+  }
+
+  /** A function of its own, as in spin.ts. */
+  private awaitSliceAfter(slice: number): void {
+    const { info, id } = this.vcpu;
+    while (info.sliceId(id) === slice) this.vcpu.relax(1);
   }
 
   private wait(my: number): void {
     const { memory, vcpu, psp } = this;
     psp.stats.waits++;
     psp.spinBegins();
-    do vcpu.relax(1);
-    while (Atomics.load(memory, HEAD) !== my);
+    spinUntil(memory, HEAD, my, vcpu);
     psp.spinEnds();
   }
 }

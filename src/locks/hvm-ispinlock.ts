@@ -1,13 +1,15 @@
 /**
  * hvm-ispinlock: I-Spinlock for guests that make no hypercalls (I-Spinlock 4.2.2).
  *
- *   lock    do { slice = slice id; cap = preemption time - now - (lql + 1) * csd;
- *              if cap >= 0 break; while slice id == slice: PAUSE }; then as the ticket lock
+ *   lock    while preemption time - now - (lql + 1) * csd < 0, or somebody with a ticket does not
+ *           run: PAUSE; then as the ticket lock
  *   unlock  as the ticket lock
  *
- * The paper's listing does not check again after the wait (hvm-ispinlock-paper); its text does: a
- * thread may take a ticket only if it is capable. A thread stays incapable when the whole slice is
- * shorter than (lql + 1) * csd; it then waits until the queue is shorter.
+ * The paper's listing waits for another slice id, and does not check again then
+ * (hvm-ispinlock-paper); its text does: a thread may take a ticket only if it is capable. Here the
+ * capability itself is what is waited for: it comes with the next slice, or when the queue is
+ * shorter. That a queue must run
+ * (owners.ts) is ours, too: without it one preemption that nobody foresaw starts a convoy for good.
  */
 import type { Vcpu } from '../share-info/vcpu.ts';
 import { Capability } from './capability.ts';
@@ -18,7 +20,9 @@ import {
   type LockOptions,
   type LockStats,
 } from './lock.ts';
+import { TicketOwners, wordsWithOwners } from './owners.ts';
 import { Psp } from './psp.ts';
+import { spinUntil } from './spin.ts';
 import { HEAD, TAIL } from './ticket.ts';
 
 export class HvmISpinlock implements InformedLock {
@@ -27,6 +31,7 @@ export class HvmISpinlock implements InformedLock {
   private readonly vcpu: Vcpu;
   private readonly psp: Psp;
   private readonly capability: Capability;
+  private readonly owners: TicketOwners;
 
   constructor(memory: Int32Array, vcpu: Vcpu, options?: LockOptions) {
     this.memory = memory;
@@ -34,6 +39,7 @@ export class HvmISpinlock implements InformedLock {
     this.psp = new Psp(vcpu);
     this.stats = this.psp.stats;
     this.capability = new Capability(memory, vcpu, options);
+    this.owners = new TicketOwners(memory, vcpu);
   }
 
   get lql(): number {
@@ -50,15 +56,10 @@ export class HvmISpinlock implements InformedLock {
 
   lock(): void {
     this.psp.asks();
-    const { info, id } = this.vcpu;
-    for (;;) {
-      // Read first: a slice that ends while we reckon is not waited for.
-      const slice = info.sliceId(id);
-      if (this.capability.lockCap() >= 0) break;
-      this.incapable(slice);
-    }
+    if (!this.capable()) this.incapable();
     this.psp.ticket();
     const my = Atomics.add(this.memory, TAIL, 1);
+    this.owners.took(my);
     if (Atomics.load(this.memory, HEAD) !== my) this.wait(my);
     this.psp.acquired();
   }
@@ -69,6 +70,7 @@ export class HvmISpinlock implements InformedLock {
     if (this.capability.lockCap() < 0) return false;
     const head = Atomics.load(memory, HEAD);
     if (Atomics.compareExchange(memory, TAIL, head, (head + 1) | 0) !== head) return false;
+    this.owners.took(head);
     this.psp.acquiredAtOnce();
     return true;
   }
@@ -79,29 +81,36 @@ export class HvmISpinlock implements InformedLock {
     Atomics.store(memory, HEAD, (memory[HEAD] + 1) | 0);
   }
 
-  /** Spins until the slice is another one than the thread was found incapable in. */
-  private incapable(slice: number): void {
-    const { vcpu, psp } = this;
-    const { info, id } = vcpu;
+  private capable(): boolean {
+    return this.capability.lockCap() >= 0 && this.owners.allRun();
+  }
+
+  /** In the next slice at the latest, unless that is too short; sooner when the queue was. */
+  private incapable(): void {
+    const { psp } = this;
     psp.stats.incapable++;
     psp.spinBegins();
-    while (info.sliceId(id) === slice) vcpu.relax(1);
+    this.becomeCapable();
     psp.spinEnds();
+  }
+
+  /** A function of its own, as in spin.ts. */
+  private becomeCapable(): void {
+    while (!this.capable()) this.vcpu.relax(1);
   }
 
   private wait(my: number): void {
     const { memory, vcpu, psp } = this;
     psp.stats.waits++;
     psp.spinBegins();
-    do vcpu.relax(1);
-    while (Atomics.load(memory, HEAD) !== my);
+    spinUntil(memory, HEAD, my, vcpu);
     psp.spinEnds();
   }
 }
 
 export const hvmISpinlock: InformedLockKind = {
   name: 'hvm-ispinlock',
-  words: 2,
+  words: wordsWithOwners,
   create(memory, vcpu, options) {
     checkMemory(this, memory, vcpu);
     return new HvmISpinlock(memory, vcpu, options);

@@ -14,6 +14,7 @@
 import type { Vcpu } from '../share-info/vcpu.ts';
 import { checkMemory, type Lock, type LockKind, type LockStats } from './lock.ts';
 import { Psp } from './psp.ts';
+import { spinUntil, spinWhile } from './spin.ts';
 
 /** Words in a cache line. */
 const LINE = 16;
@@ -65,11 +66,9 @@ export class McsLock implements Lock {
     let next = Atomics.load(memory, node + NEXT);
     if (next === 0) {
       if (Atomics.compareExchange(memory, TAIL, me, 0) === me) return;
-      do {
-        // Somebody is between the exchange and the store of our next.
-        this.vcpu.relax(1);
-        next = Atomics.load(memory, node + NEXT);
-      } while (next === 0);
+      // Somebody is between the exchange and the store of our next.
+      spinWhile(memory, node + NEXT, 0, this.vcpu);
+      next = Atomics.load(memory, node + NEXT);
     }
     Atomics.store(memory, next * LINE + LOCKED, 0);
   }
@@ -79,7 +78,7 @@ export class McsLock implements Lock {
     Atomics.store(memory, previous * LINE + NEXT, this.me);
     psp.stats.waits++;
     psp.spinBegins();
-    while (Atomics.load(memory, node + LOCKED) !== 0) vcpu.relax(1);
+    spinUntil(memory, node + LOCKED, 0, vcpu);
     psp.spinEnds();
   }
 }

@@ -76,7 +76,7 @@ export class OpportunisticTicketLock implements Lock {
   }
 
   private wait(my: number, seen: number): void {
-    const { memory, vcpu, psp, patience } = this;
+    const { memory, psp, patience } = this;
     let head = seen;
     if ((head & ~SLOWPATH) !== my) {
       psp.stats.waits++;
@@ -87,10 +87,7 @@ export class OpportunisticTicketLock implements Lock {
         places < NEAR ? this.spinThreshold * 2 ** (NEAREST - places) : this.spinThreshold;
       for (;;) {
         patience.start(threshold);
-        do {
-          vcpu.relax(1);
-          head = Atomics.load(memory, HEAD);
-        } while ((head & ~SLOWPATH) !== my && patience.left());
+        head = this.spin(my);
         if ((head & ~SLOWPATH) === my) break;
         this.halt(my);
         head = Atomics.load(memory, HEAD);
@@ -99,6 +96,16 @@ export class OpportunisticTicketLock implements Lock {
       psp.spinEnds();
     }
     if ((head & SLOWPATH) !== 0) this.clearSlowpath(my);
+  }
+
+  /** A function of its own, as in spin.ts. Returns head as last seen. */
+  private spin(my: number): number {
+    const { memory, vcpu, patience } = this;
+    for (;;) {
+      vcpu.relax(1);
+      const head = Atomics.load(memory, HEAD);
+      if ((head & ~SLOWPATH) === my || !patience.left()) return head;
+    }
   }
 
   private halt(my: number): void {

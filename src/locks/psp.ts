@@ -20,29 +20,43 @@ import type { ShareInfo } from '../share-info/share-info.ts';
 import type { Vcpu } from '../share-info/vcpu.ts';
 import type { LockStats } from './lock.ts';
 
-export class Psp {
-  readonly stats: LockStats = {
+/**
+ * A zero that V8 does not keep as a small integer. A field that begins as one and gets a fraction
+ * later makes V8 throw away the code of every lock that used it.
+ */
+const DOUBLE = -0;
+
+/** Nothing counted yet. */
+export function newStats(): LockStats {
+  const stats: LockStats = {
     acquisitions: 0,
     waits: 0,
     lhp: 0,
     lwp: 0,
-    spinNs: 0,
-    holderPreemptedNs: 0,
-    waiterPreemptedNs: 0,
+    spinNs: DOUBLE,
+    holderPreemptedNs: DOUBLE,
+    waiterPreemptedNs: DOUBLE,
     incapable: 0,
     halts: 0,
     yields: 0,
     kicks: 0,
     overtakes: 0,
   };
+  // Doubles from now on; and 0 for who compares.
+  stats.spinNs = stats.holderPreemptedNs = stats.waiterPreemptedNs = 0;
+  return stats;
+}
+
+export class Psp {
+  readonly stats = newStats();
   private readonly vcpu: Vcpu;
   private readonly info: ShareInfo;
   private readonly id: number;
   private held = false;
   /** At the ticket, and then at the acquisition. */
   private slice = 0;
-  private stealNs = 0;
-  private spinningFromNs = 0;
+  private stealNs = DOUBLE;
+  private spinningFromNs = DOUBLE;
 
   constructor(vcpu: Vcpu) {
     this.vcpu = vcpu;

@@ -83,12 +83,17 @@ export class PreemptableTicketLock implements Lock {
   }
 
   private wait(my: number, head: number): void {
-    const { memory, vcpu, psp } = this;
+    const { psp } = this;
     psp.stats.waits++;
     psp.spinBegins();
     if (head !== my && !this.comesUp(my, head)) psp.stats.overtakes++;
-    while (Atomics.exchange(memory, ACQUIRED, 1) !== 0) vcpu.relax(1);
+    this.acquire();
     psp.spinEnds();
+  }
+
+  /** A function of its own, as in spin.ts. */
+  private acquire(): void {
+    while (Atomics.exchange(this.memory, ACQUIRED, 1) !== 0) this.vcpu.relax(1);
   }
 
   /** Waits for our turn; false when patience ends first, or head has passed us. */

@@ -14,6 +14,7 @@ import {
   type LockStats,
 } from './lock.ts';
 import { Psp } from './psp.ts';
+import { spinUntil } from './spin.ts';
 import { HEAD, TAIL } from './ticket.ts';
 
 export class PvISpinlockPaper implements InformedLock {
@@ -78,8 +79,7 @@ export class PvISpinlockPaper implements InformedLock {
     const { memory, vcpu, psp } = this;
     psp.stats.waits++;
     psp.spinBegins();
-    do vcpu.relax(1);
-    while (Atomics.load(memory, HEAD) !== my);
+    spinUntil(memory, HEAD, my, vcpu);
     psp.spinEnds();
   }
 }

@@ -29,6 +29,7 @@ import {
 } from './lock.ts';
 import { Patience } from './patience.ts';
 import { Psp } from './psp.ts';
+import { spinWhile } from './spin.ts';
 
 /** Words in a cache line; the first is the lock's, then one for every vCPU's node. */
 const LINE = 16;
@@ -143,27 +144,18 @@ export class PvQueuedLock implements Lock {
     const word = Atomics.load(memory, WORD);
     if (word >>> TAIL_SHIFT === me && Atomics.compareExchange(memory, WORD, word, LOCKED) === word)
       return;
-    let next = Atomics.load(memory, node + NEXT);
-    while (next === 0) {
-      // Somebody is between the exchange and the store of our next.
-      vcpu.relax(1);
-      next = Atomics.load(memory, node + NEXT);
-    }
+    // Somebody may be between the exchange and the store of our next.
+    if (Atomics.load(memory, node + NEXT) === 0) spinWhile(memory, node + NEXT, 0, vcpu);
+    const next = Atomics.load(memory, node + NEXT);
     Atomics.store(memory, next * LINE + TURN, 1);
     this.kickNext(next);
   }
 
   private waitForTurn(previous: number): void {
-    const { memory, node, vcpu, psp, patience } = this;
+    const { memory, node, psp } = this;
     const previousState = previous * LINE + STATE;
     for (;;) {
-      patience.start(this.spinThreshold);
-      for (let i = 1; patience.left(); i++) {
-        if (Atomics.load(memory, node + TURN) !== 0) return;
-        if (i % CHECK_PREVIOUS_EVERY === 0 && Atomics.load(memory, previousState) !== RUNNING)
-          break;
-        vcpu.relax(1);
-      }
+      if (this.spinForTurn(previousState)) return;
       // State, then one more look at the turn; the one before sets the turn, then looks at the
       // state (kickNext).
       Atomics.store(memory, node + STATE, HALTED);
@@ -174,20 +166,40 @@ export class PvQueuedLock implements Lock {
     }
   }
 
+  /** A function of its own, as in spin.ts. False: it is time to halt. */
+  private spinForTurn(previousState: number): boolean {
+    const { memory, node, vcpu, patience } = this;
+    patience.start(this.spinThreshold);
+    for (let i = 1; patience.left(); i++) {
+      if (Atomics.load(memory, node + TURN) !== 0) return true;
+      if (i % CHECK_PREVIOUS_EVERY === 0 && Atomics.load(memory, previousState) !== RUNNING)
+        return false;
+      vcpu.relax(1);
+    }
+    return false;
+  }
+
+  /** Likewise, as the head of the queue. True: the lock is ours. */
+  private spinAsHead(): boolean {
+    const { bytes, halves, vcpu, patience } = this;
+    patience.start(this.spinThreshold);
+    while (patience.left()) {
+      if (
+        Atomics.load(bytes, LOCKED_BYTE) === 0 &&
+        Atomics.compareExchange(halves, LOCKED_PENDING, PENDING, LOCKED) === PENDING
+      )
+        return true;
+      vcpu.relax(1);
+    }
+    return false;
+  }
+
   private waitAsHead(): void {
-    const { memory, bytes, halves, node, vcpu, psp, patience } = this;
+    const { memory, bytes, node, psp } = this;
     for (;;) {
       Atomics.store(memory, node + STATE, RUNNING);
       Atomics.or(memory, WORD, PENDING);
-      patience.start(this.spinThreshold);
-      while (patience.left()) {
-        if (
-          Atomics.load(bytes, LOCKED_BYTE) === 0 &&
-          Atomics.compareExchange(halves, LOCKED_PENDING, PENDING, LOCKED) === PENDING
-        )
-          return;
-        vcpu.relax(1);
-      }
+      if (this.spinAsHead()) return;
       Atomics.and(memory, WORD, ~PENDING);
       // First who is to be kicked, then that somebody is.
       Atomics.store(memory, HEAD, this.me);

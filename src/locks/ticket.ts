@@ -12,6 +12,7 @@
 import type { Vcpu } from '../share-info/vcpu.ts';
 import { checkMemory, type Lock, type LockKind, type LockStats } from './lock.ts';
 import { Psp } from './psp.ts';
+import { spinUntil } from './spin.ts';
 
 /** Words of the ticket family. */
 export const HEAD = 0;
@@ -56,8 +57,7 @@ export class TicketLock implements Lock {
     const { memory, vcpu, psp } = this;
     psp.stats.waits++;
     psp.spinBegins();
-    do vcpu.relax(1);
-    while (Atomics.load(memory, HEAD) !== my);
+    spinUntil(memory, HEAD, my, vcpu);
     psp.spinEnds();
   }
 }

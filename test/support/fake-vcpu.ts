@@ -8,7 +8,7 @@
  * relax() advances the clock by relaxNs. halt() without a kick before or within onHalt would sleep
  * for ever, and throws. So does spinning for long.
  */
-import { SHARE_INFO } from '../../src/abi/share-info.ts';
+import { SHARE_INFO, VCPU_STATE } from '../../src/abi/share-info.ts';
 import { ShareInfo } from '../../src/share-info/share-info.ts';
 import type { Vcpu } from '../../src/share-info/vcpu.ts';
 
@@ -37,13 +37,13 @@ export class FakeVcpu implements Vcpu {
   readonly count: number;
   readonly first: number;
 
-  constructor(id: number, count: number, first: number) {
+  constructor(id: number, count: number, first: number, memory: ArrayBuffer) {
     this.id = id;
     this.count = count;
     this.first = first;
-    const memory = new ArrayBuffer(SHARE_INFO.size * (id + 1));
     this.line = new DataView(memory, SHARE_INFO.size * id);
     this.line.setFloat64(SHARE_INFO.preemptionNs, Number.POSITIVE_INFINITY, true);
+    this.state = VCPU_STATE.running;
     this.info = new ShareInfo(memory);
   }
 
@@ -54,6 +54,11 @@ export class FakeVcpu implements Vcpu {
     line.setUint32(SHARE_INFO.sliceId, line.getUint32(SHARE_INFO.sliceId, true) + 1, true);
     line.setFloat64(SHARE_INFO.preemptionNs, this.now + endsInNs, true);
     line.setFloat64(SHARE_INFO.stealNs, line.getFloat64(SHARE_INFO.stealNs, true) + stolenNs, true);
+  }
+
+  /** One of VCPU_STATE, for the others to see. */
+  set state(state: number) {
+    this.line.setInt32(SHARE_INFO.state, state, true);
   }
 
   nowNs(): number {
@@ -86,12 +91,16 @@ export class FakeVcpu implements Vcpu {
 }
 
 export function fakeVcpu(id = 0, count = 1, first = 0): FakeVcpu {
-  return new FakeVcpu(id, count, first);
+  return new FakeVcpu(id, count, first, new ArrayBuffer(SHARE_INFO.size * (id + 1)));
 }
 
 /** The vCPUs of one virtual machine; they can kick each other. */
 export function fakeVcpus(count: number, first = 0): FakeVcpu[] {
-  const vcpus = Array.from({ length: count }, (_, i) => fakeVcpu(first + i, count, first));
+  const memory = new ArrayBuffer(SHARE_INFO.size * (first + count));
+  const vcpus = Array.from(
+    { length: count },
+    (_, i) => new FakeVcpu(first + i, count, first, memory),
+  );
   for (const vcpu of vcpus) vcpu.peers = vcpus;
   return vcpus;
 }

@@ -5,6 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
+import { VCPU_STATE } from '../../src/abi/share-info.ts';
+import { TicketOwners } from '../../src/locks/owners.ts';
 import {
   freeVcpu,
   LOCKS,
@@ -439,7 +441,8 @@ describe('informed locks', () => {
       };
       lock.lock();
       assert.equal(slices, name.endsWith('paper') ? 1 : 4);
-      assert.equal(lock.stats.incapable, slices);
+      // The spinning form waits once, until it is capable.
+      assert.equal(lock.stats.incapable, name === 'hvm-ispinlock' ? 1 : slices);
     });
 
   for (const name of ['hvm-ispinlock', 'hvm-ispinlock-paper'] as const)
@@ -465,6 +468,82 @@ describe('informed locks', () => {
       };
       stopped(locks[1]);
       assert.equal(memory[TAIL], 1);
+    });
+});
+
+describe('a queue that stands still', () => {
+  const STANDING = ['hvm-ispinlock', 'pv-ispinlock'] as const;
+
+  for (const name of STANDING)
+    it(`${name}: nobody joins it; everybody does once it moves again`, () => {
+      const vcpus = fakeVcpus(3);
+      const { memory, locks } = over(name, vcpus);
+      locks[0].lock();
+      vcpus[0].state = VCPU_STATE.preempted;
+      let times = 0;
+      vcpus[1].onRelax = vcpus[1].onYield = () => {
+        times++;
+        if (times < 5) assert.equal(memory[TAIL], 1);
+        if (times === 5) vcpus[0].state = VCPU_STATE.running;
+        if (times === 6) locks[0].unlock();
+      };
+      assert.equal(locks[1].tryLock(), false);
+      locks[1].lock();
+      assert.equal(times, 6);
+      assert.equal(locks[1].stats.waits, 1);
+      assert.equal(locks[1].stats.lwp, 0);
+    });
+
+  for (const name of STANDING)
+    it(`${name}: somebody further back who does not run counts, too`, () => {
+      const vcpus = fakeVcpus(3);
+      const { memory, locks } = over(name, vcpus);
+      locks[0].lock();
+      vcpus[1].onRelax = () => {
+        vcpus[1].onRelax = () => {};
+        vcpus[1].state = VCPU_STATE.preempted;
+        vcpus[2].onRelax = vcpus[2].onYield = () => {
+          throw new Stop();
+        };
+        stopped(locks[2]);
+        assert.equal(memory[TAIL], 2);
+        locks[0].unlock();
+      };
+      locks[1].lock();
+    });
+
+  it('pv-ispinlock: a waiter yields while who is next does not run', () => {
+    const vcpus = fakeVcpus(2);
+    const [a, b] = over('pv-ispinlock', vcpus).locks;
+    a.lock();
+    vcpus[1].onRelax = (time) => {
+      if (time === 10) vcpus[0].state = VCPU_STATE.preempted;
+    };
+    vcpus[1].onYield = () => {
+      vcpus[0].state = VCPU_STATE.running;
+      a.unlock();
+    };
+    b.lock();
+    assert.equal(vcpus[1].yields, 1);
+    assert.equal(b.stats.yields, 1);
+    assert.equal(b.stats.incapable, 0);
+  });
+
+  for (const vcpus of [1, 2, 3, 24, 64])
+    it(`every one of ${vcpus} vCPUs has a place of its own`, () => {
+      const all = fakeVcpus(vcpus, 5);
+      const memory = memoryFor('pv-ispinlock', vcpus);
+      const owners = all.map((vcpu) => new TicketOwners(memory, vcpu));
+      memory[HEAD] = -7; // tickets wrap around
+      memory[TAIL] = -7 + vcpus;
+      for (const [i, owner] of owners.entries()) owner.took(-7 + i);
+      assert.equal(owners[0].allRun(), true);
+      for (const vcpu of all) {
+        vcpu.state = VCPU_STATE.halted;
+        assert.equal(owners[0].allRun(), false);
+        assert.equal(owners[0].nextRuns(), vcpu !== all[0]);
+        vcpu.state = VCPU_STATE.running;
+      }
     });
 });
 
