@@ -23,6 +23,12 @@ const START_SECONDS_MAX = 60;
 /** A run that takes this many times as long as meant is not going to end. */
 const TIMES_AS_LONG = 10;
 
+/**
+ * V8 compiles and collects garbage on threads of its own. They are no vCPUs: Linux would give them
+ * a core while the vCPU that is on it holds a lock, as if a pCPU had another hypervisor below it.
+ */
+const ENGINE = ['--single-threaded'];
+
 const running = new Set<ChildProcess>();
 
 /** Ends what still runs; when the command itself is ended. */
@@ -96,10 +102,10 @@ function childArguments(experiment: string, plan: string): string[] {
   const root = packageRoot();
   const built = join(root, 'bin', 'trapless.cjs');
   if (typeof __dirname === 'string' && existsSync(built))
-    return [built, 'lab', experiment, '--point', plan];
+    return [...ENGINE, built, 'lab', experiment, '--point', plan];
   const self = pathToFileURL(join(root, 'src', 'lab', 'locks', 'children.ts')).href;
   const script = `import { runAsChild } from ${JSON.stringify(self)}; await runAsChild(${plan});`;
-  return ['--import', 'tsx', '--input-type=module', '-e', script];
+  return [...ENGINE, '--import', 'tsx', '--input-type=module', '-e', script];
 }
 
 function lastLine(text: string): string {

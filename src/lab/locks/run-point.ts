@@ -17,13 +17,14 @@ import { createScratch } from '../scratch.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/index.ts';
 import {
   CONTROL,
+  type Ground,
   START_NS,
   type WorkerMessage,
   type WorkerOrder,
   type WorkerReport,
 } from '../workloads/order.ts';
 import { sumOfStats } from '../workloads/stats.ts';
-import { type Memory, VoidRun, type WorkloadPlan } from '../workloads/workload.ts';
+import { VoidRun, type WorkloadPlan } from '../workloads/workload.ts';
 
 export interface VmPlan {
   readonly workload: WorkloadName;
@@ -89,7 +90,8 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
   try {
     const control = new SharedArrayBuffer(4 * CONTROL.words);
     const guests = plan.vms.map((vm, number) => guest(plan, vm, number, scratch.path));
-    const workers = guests.flatMap(({ plan: workloadPlan, memory, lockMemory }, vm) =>
+    const threads = plan.vms.reduce((sum, { vcpus }) => sum + vcpus, 0);
+    const workers = guests.flatMap(({ plan: workloadPlan, ground, rehearsal }, vm) =>
       Array.from({ length: workloadPlan.vcpus }, (_, index) =>
         startWorker({
           workload: plan.vms[vm].workload,
@@ -97,19 +99,21 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
           plan: workloadPlan,
           vm,
           index,
-          memory,
-          lockMemory,
+          ground,
+          rehearsal,
           control,
+          threads,
           ticket: hypervisor?.ticket ?? null,
           timeHolds: plan.timeHolds ?? false,
         }),
       ),
     );
-    const startNs = await startTogether(control, workers);
+    await startTogether(control, workers);
     const reports = await Promise.all(workers.map(({ report }) => report));
+    const startNs = new Float64Array(control)[START_NS];
     const machine = hypervisor?.stats() ?? null;
     const notes = new Set<string>();
-    const vms = guests.map(({ plan: workloadPlan, memory }, vm) => {
+    const vms = guests.map(({ plan: workloadPlan, ground: { memory } }, vm) => {
       const own = reports.filter((report) => report.vm === vm);
       const workload = WORKLOADS[plan.vms[vm].workload];
       const outcomes = own.map(({ outcome }) => outcome);
@@ -129,8 +133,8 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
 
 interface Guest {
   readonly plan: WorkloadPlan;
-  readonly memory: Memory;
-  readonly lockMemory: readonly SharedArrayBuffer[];
+  readonly ground: Ground;
+  readonly rehearsal: Ground | null;
 }
 
 function guest(plan: PointPlan, vm: VmPlan, number: number, directory: string): Guest {
@@ -142,14 +146,14 @@ function guest(plan: PointPlan, vm: VmPlan, number: number, directory: string): 
     directory,
     vm: number,
   };
-  const { locks, prepare } = WORKLOADS[workload];
+  const { locks, prepare, rehearsalMs } = WORKLOADS[workload];
   const words = plan.lock === 'broken' ? 1 : wordsOf(LOCKS[plan.lock], vm.vcpus);
-  return {
-    plan: workloadPlan,
+  const ground = (): Ground => ({
     memory: prepare(workloadPlan),
-    // Locks on memory of their own, so that none shares a line with another.
     lockMemory: Array.from({ length: locks }, () => new SharedArrayBuffer(4 * words)),
-  };
+  });
+  const rehearsal = rehearsalMs === undefined ? null : ground();
+  return { plan: workloadPlan, ground: ground(), rehearsal };
 }
 
 interface RunningWorker {
@@ -184,11 +188,11 @@ function vcpuProgram(): { program: string; isText: boolean } {
   return { program, isText: true };
 }
 
-/** Starts all once all have loaded; CLOCK_MONOTONIC ns of the start. */
+/** Lets all go to the starting line once all have loaded. */
 async function startTogether(
   control: SharedArrayBuffer,
   workers: readonly RunningWorker[],
-): Promise<number> {
+): Promise<void> {
   const words = new Int32Array(control);
   const failed = Promise.race(workers.map(({ report }) => report));
   for (;;) {
@@ -197,11 +201,8 @@ async function startTogether(
     // Not Atomics.wait: messages of workers that fail must get through.
     await Promise.race([new Promise((resolve) => setTimeout(resolve, 5)), failed]);
   }
-  const startNs = Number(process.hrtime.bigint());
-  new Float64Array(control)[START_NS] = startNs;
   Atomics.store(words, CONTROL.start, 1);
   Atomics.notify(words, CONTROL.start);
-  return startNs;
 }
 
 function total(values: readonly number[]): number {

@@ -24,6 +24,7 @@ export const micro: Workload<void> = {
   name: 'micro',
   unit: 'accesses',
   locks: 1,
+  rehearsalMs: 10,
 
   prepare() {
     const words = new Int32Array(new SharedArrayBuffer(4 * (AREA + AREA_WORDS)));

@@ -7,9 +7,16 @@ import type { WorkloadName } from './index.ts';
 import type { Memory, Outcome, WorkloadPlan } from './workload.ts';
 
 /** Words of the control memory. */
-export const CONTROL = { ready: 0, start: 1, words: 4 } as const;
-/** Its double: CLOCK_MONOTONIC ns of the start. */
+export const CONTROL = { ready: 0, start: 1, joined: 4, words: 6 } as const;
+/** Its double: CLOCK_MONOTONIC ns of the start, once `joined` counts every thread. */
 export const START_NS = 1;
+
+/** What the vCPUs of a virtual machine share. */
+export interface Ground {
+  readonly memory: Memory;
+  /** Locks on memory of their own, so that none shares a line with another. */
+  readonly lockMemory: readonly SharedArrayBuffer[];
+}
 
 export interface WorkerOrder {
   readonly workload: WorkloadName;
@@ -18,9 +25,12 @@ export interface WorkerOrder {
   readonly plan: WorkloadPlan;
   readonly vm: number;
   readonly index: number;
-  readonly memory: Memory;
-  readonly lockMemory: readonly SharedArrayBuffer[];
+  readonly ground: Ground;
+  /** The same once more, for what is done before the start; null where nothing is. */
+  readonly rehearsal: Ground | null;
   readonly control: SharedArrayBuffer;
+  /** Of all virtual machines. */
+  readonly threads: number;
   /** null: no hypervisor, the threads run as Linux lets them. */
   readonly ticket: HypervisorTicket | null;
   /** Time every critical section (figure 3). */

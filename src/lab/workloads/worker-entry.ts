@@ -10,24 +10,27 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { joinHypervisor } from '../../hypervisor/joined-vcpu.ts';
 import { LOCKS, type Lock } from '../../locks/index.ts';
+import { newStats } from '../../locks/psp.ts';
 import { freeVcpu, type Vcpu } from '../../share-info/vcpu.ts';
 import { WORKLOADS } from './index.ts';
 import { HoldTimer, QueueSampler } from './observers.ts';
 import {
   CONTROL,
+  type Ground,
   START_NS,
   type WorkerMessage,
   type WorkerOrder,
   type WorkerReport,
 } from './order.ts';
-import { noStats, sumOfStats } from './stats.ts';
+import { sumOfStats } from './stats.ts';
+import type { Site } from './workload.ts';
 
 /** A given amount of work, meant for `seconds`, is left undone after this many times as long. */
 const PATIENCE = 4;
 
 function lockOf(order: WorkerOrder, memory: SharedArrayBuffer, vcpu: Vcpu): Lock {
   if (order.lock !== 'broken') return LOCKS[order.lock].create(new Int32Array(memory), vcpu);
-  const stats = noStats();
+  const stats = newStats();
   return {
     stats,
     lock() {
@@ -38,43 +41,87 @@ function lockOf(order: WorkerOrder, memory: SharedArrayBuffer, vcpu: Vcpu): Lock
   };
 }
 
-async function main(order: WorkerOrder): Promise<WorkerReport> {
-  const { plan, memory, index, vm, ticket } = order;
+/**
+ * Nobody works before everybody is a vCPU: with some of them not there yet it would be another
+ * experiment. Returns when all are; CLOCK_MONOTONIC ns of that.
+ */
+function startingLine({ control, threads, ticket }: WorkerOrder, vcpu: Vcpu): number {
+  const words = new Int32Array(control);
+  const start = new Float64Array(control);
+  if (Atomics.add(words, CONTROL.joined, 1) + 1 === threads) {
+    start[START_NS] = vcpu.nowNs();
+    Atomics.store(words, CONTROL.start, 2);
+  }
+  while (Atomics.load(words, CONTROL.start) !== 2) {
+    if (ticket === null) vcpu.halt();
+    else vcpu.yield();
+  }
+  return start[START_NS];
+}
+
+/** Where a vCPU works, and what is observed of it. */
+class Stage {
+  readonly locks: readonly Lock[];
+  readonly sampler = new QueueSampler();
+  readonly timer: HoldTimer | null;
+  readonly site: Site;
+  untilNs = 0;
+
+  constructor(order: WorkerOrder, vcpu: Vcpu, { memory, lockMemory }: Ground) {
+    const { plan, index } = order;
+    this.locks = lockMemory.map((words) => lockOf(order, words, vcpu));
+    this.timer = order.timeHolds ? new HoldTimer(() => vcpu.nowNs()) : null;
+    const locks = this.locks.map((lock) => this.timer?.watch(lock) ?? this.sampler.watch(lock));
+    this.site = { plan, memory, vcpu, index, locks, over: () => vcpu.nowNs() >= this.untilNs };
+  }
+}
+
+/** First each vCPU alone, on locks of its own, then all of the virtual machine together. */
+function rehearse(order: WorkerOrder, vcpu: Vcpu, state: unknown): void {
   const workload = WORKLOADS[order.workload];
-  const state = await workload.load(plan, memory);
+  const { rehearsalMs } = workload;
+  if (rehearsalMs === undefined || order.rehearsal === null) return;
+  const { lockMemory } = order.rehearsal;
+  const alone = {
+    memory: workload.prepare(order.plan),
+    lockMemory: lockMemory.map(({ byteLength }) => new SharedArrayBuffer(byteLength)),
+  };
+  const untimed = { ...order, plan: { ...order.plan, size: undefined } };
+  // Several times: what V8 compiles within one call (on-stack replacement) is for that call alone.
+  for (const ground of [alone, alone, alone, alone, order.rehearsal, order.rehearsal]) {
+    const stage = new Stage(untimed, vcpu, ground);
+    stage.untilNs = vcpu.nowNs() + rehearsalMs * 1e6;
+    workload.work(stage.site, state);
+  }
+}
+
+async function main(order: WorkerOrder): Promise<WorkerReport> {
+  const { plan, index, vm, ticket } = order;
+  const workload = WORKLOADS[order.workload];
+  const state = await workload.load(plan, order.ground.memory);
   const control = new Int32Array(order.control);
   Atomics.add(control, CONTROL.ready, 1);
   Atomics.notify(control, CONTROL.ready);
   Atomics.wait(control, CONTROL.start, 0);
-  const patience = workload.finished === undefined ? 1 : PATIENCE;
-  const deadlineNs = new Float64Array(order.control)[START_NS] + patience * plan.seconds * 1e9;
 
   const joined = ticket === null ? null : joinHypervisor(ticket, vm, index);
   const vcpu: Vcpu = joined ?? freeVcpu(index, plan.vcpus);
-  const startNs = vcpu.nowNs();
   try {
-    const locks = order.lockMemory.map((words) => lockOf(order, words, vcpu));
-    const sampler = new QueueSampler();
-    const timer = order.timeHolds ? new HoldTimer(() => vcpu.nowNs()) : null;
-    const observed = locks.map((lock) => timer?.watch(lock) ?? sampler.watch(lock));
-    const site = {
-      plan,
-      memory,
-      vcpu,
-      index,
-      locks: observed,
-      over: () => vcpu.nowNs() >= deadlineNs,
-    };
-    const outcome = workload.work(site, state);
+    rehearse(order, vcpu, state);
+    const stage = new Stage(order, vcpu, order.ground);
+    const startNs = startingLine(order, vcpu);
+    const patience = workload.finished === undefined ? 1 : PATIENCE;
+    stage.untilNs = startNs + patience * plan.seconds * 1e9;
+    const outcome = workload.work(stage.site, state);
     return {
       vm,
       index,
       outcome,
       startNs,
       endNs: vcpu.nowNs(),
-      locks: sumOfStats(locks.map(({ stats }) => stats)),
-      queueLength: sampler.mean(),
-      holds: timer?.counts ?? null,
+      locks: sumOfStats(stage.locks.map(({ stats }) => stats)),
+      queueLength: stage.sampler.mean(),
+      holds: stage.timer?.counts ?? null,
     };
   } finally {
     joined?.leave();

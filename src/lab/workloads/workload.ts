@@ -65,6 +65,9 @@ export interface Workload<State = unknown> {
   prepare(plan: WorkloadPlan): Memory;
   load(plan: WorkloadPlan, memory: Memory): State | Promise<State>;
   work(site: Site, state: State): Outcome;
+  /** work() is done this long several times before the start, on other memory and locks: V8 compiles
+   *  what turns out hot, and in the measured part that would take a thread out of its section. */
+  readonly rehearsalMs?: number;
   /** Returns what the reader should know, such as that a part had to be replaced. */
   check(plan: WorkloadPlan, memory: Memory, outcomes: readonly Outcome[]): string | undefined;
   /** Whether all of a given amount of work was done; absent where there is no such amount. */
