@@ -14,6 +14,10 @@ const suites = {
     what: 'file-system calls of an unmodified program, against Node, newest Node and Bun',
     load: () => import('../lab/bench-fs.ts'),
   },
+  start: {
+    what: 'what trapless costs a program that hardly uses it: start-up, memory while idle',
+    load: () => import('../lab/bench-start.ts'),
+  },
 } as const;
 
 type SuiteName = keyof typeof suites;

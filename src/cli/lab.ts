@@ -6,20 +6,22 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { nearMiss } from '../abi/near-miss.ts';
+import { SCHEDULERS, type SchedulerName } from '../hypervisor/options.ts';
 import { killRunning, runAsChild } from '../lab/locks/children.ts';
+import { savedCsd } from '../lab/locks/csd-of-machine.ts';
 import {
   type Experiment,
   measure,
   type Options,
   pointsOf,
   type Sample,
-  TS_SLICE_US,
   type Variant,
   variants,
 } from '../lab/locks/experiment.ts';
 import { EXPERIMENTS } from '../lab/locks/index.ts';
 import { exitOnSignals } from '../lab/scratch.ts';
 import { WORKLOADS, type WorkloadName } from '../lab/workloads/index.ts';
+import { CSD_NS } from '../locks/index.ts';
 import { formatEnvironment, readEnvironment } from '../report/environment.ts';
 import { Progress } from '../report/progress.ts';
 import { median } from '../report/statistics.ts';
@@ -44,13 +46,18 @@ ${Object.values(EXPERIMENTS)
 
 Options
   --locks A,B      ${wrapped(variants())}
-                   (ts: ticket, with slices of ${TS_SLICE_US / 1000} ms instead of 30)
+                   (ts-…: ticket, with slices of that length instead of 30 ms)
   --workloads A,B  ${Object.keys(WORKLOADS).join(', ')}
   --vcpus N,N      vCPUs per virtual machine, one run each (default ${DEFAULTS.vcpus.join(',')})
   --vms N          virtual machines, all with the same workload (default ${DEFAULTS.vms})
   --pcpus N        physical CPUs they share (default: the cores here, ${availableParallelism()})
   --seconds S      length of a run; work with an end of its own is sized for it (default ${DEFAULTS.seconds})
   --repeats N      runs of each kind, taking turns; medians are shown (default ${DEFAULTS.repeats})
+  --scheduler S    ${SCHEDULERS.join(', ')} (default credit)
+  --csd NS         critical section duration the informed locks reckon with, nanoseconds (default:
+                   what \`trapless lab csd\` last found here, else the paper's ${CSD_NS})
+  --spin-by HOW    iterations or time: how constants that were chosen as PAUSEs in 2013 are taken
+                   (default iterations)
   --json           one object per line instead of tables and plots; no progress
 
 Where an experiment has other defaults (or fixes something, as overhead its one VM), it says so in
@@ -102,6 +109,9 @@ const OPTIONS = {
   pcpus: { type: 'string' },
   seconds: { type: 'string' },
   repeats: { type: 'string' },
+  scheduler: { type: 'string' },
+  csd: { type: 'string' },
+  'spin-by': { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
   // This program's own children: a plan.
@@ -196,6 +206,26 @@ function optionsOf({ defaults }: Experiment, values: Values): Options {
       (text) => wholeNumber('--repeats', text, 1000),
       DEFAULTS.repeats,
     ),
+    scheduler: pick<SchedulerName>(
+      defaults.scheduler,
+      values.scheduler,
+      (text) => oneOf('--scheduler', text, SCHEDULERS),
+      'credit',
+    ),
+    lockOptions: {
+      csdNs: pick(
+        defaults.lockOptions?.csdNs,
+        values.csd,
+        (text) => wholeNumber('--csd', text, 100_000_000),
+        savedCsd()?.csdNs ?? CSD_NS,
+      ),
+      spinBy: pick<'iterations' | 'time'>(
+        defaults.lockOptions?.spinBy,
+        values['spin-by'],
+        (text) => oneOf('--spin-by', text, ['iterations', 'time']),
+        'iterations',
+      ),
+    },
   };
 }
 
@@ -208,20 +238,22 @@ function positive(text: string): number {
 
 /** In the order given: that is the order of the columns. */
 function known<T extends string>(option: string, text: string, names: readonly T[]): T[] {
-  return listed(option, text).map((item) => {
-    if (names.includes(item as T)) return item as T;
-    const meant = nearMiss(item, names);
-    throw new UsageError(
-      meant === undefined
-        ? `${option}: there is no '${item}'; choose from ${names.join(', ')}`
-        : `${option}: there is no '${item}'. Did you mean '${meant}'?`,
-    );
-  });
+  return listed(option, text).map((item) => oneOf(option, item, names));
+}
+
+function oneOf<T extends string>(option: string, item: string, names: readonly T[]): T {
+  if (names.includes(item as T)) return item as T;
+  const meant = nearMiss(item, names);
+  throw new UsageError(
+    meant === undefined
+      ? `${option}: there is no '${item}'; choose from ${names.join(', ')}`
+      : `${option}: there is no '${item}'. Did you mean '${meant}'?`,
+  );
 }
 
 function headingOf({ name, what }: Experiment, options: Options): string {
-  const { vms, pcpus, seconds, repeats } = options;
-  return `${name}: ${what}\n${vms} virtual machine${vms === 1 ? '' : 's'} on ${pcpus} pCPUs, runs of ${seconds} s, medians of ${repeats}`;
+  const { vms, pcpus, seconds, repeats, scheduler, lockOptions } = options;
+  return `${name}: ${what}\n${vms} virtual machine${vms === 1 ? '' : 's'} on ${pcpus} pCPUs (${scheduler}), runs of ${seconds} s, medians of ${repeats}; csd ${lockOptions.csdNs} ns (the paper: ${CSD_NS})`;
 }
 
 /** How far the hypervisor keeps what it publishes: an informed lock is as good as that. */
@@ -234,7 +266,7 @@ function accuracyOf(samples: readonly Sample[]): string[] {
   if (late.length === 0 || switching.length === 0) return [];
   const us = (values: readonly number[]) => `${formatNumber(median(values) / 1000)} us`;
   return [
-    `The hypervisor: 99 % of preemptions at most ${us(late)} after the published time; a switch takes ${us(switching)} (medians over runs). What Linux or a hypervisor below it take from a vCPU meanwhile, no lock can know.`,
+    `The hypervisor: 99 % of preemptions at most ${us(late)} after the end of the quantum (what was published is earlier by a margin); a switch takes ${us(switching)} (medians over runs). What Linux or a hypervisor below it take from a vCPU meanwhile, no lock can know.`,
   ];
 }
 

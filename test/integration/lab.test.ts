@@ -3,10 +3,15 @@
  * run of the real thing as it is built; the figures themselves mean nothing here.
  */
 import assert from 'node:assert/strict';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bin, execute } from '../support/execute.ts';
+import { bin, execute, scratch } from '../support/execute.ts';
 
-const lab = (...args: string[]) => execute([bin, 'lab', ...args]);
+// What `lab csd` finds is kept there.
+const cache = scratch('empty', '');
+const env = { XDG_CACHE_HOME: cache };
+const lab = (...args: string[]) => execute([bin, 'lab', ...args], { env });
 
 const EXPERIMENTS = ['psp', 'csd', 'fairness', 'effectiveness', 'overhead', 'hvm', 'pv'];
 const OPTIONS = ['--locks', '--workloads', '--vcpus', '--vms', '--pcpus', '--seconds', '--json'];
@@ -32,6 +37,9 @@ for (const [args, pattern] of [
   [['psp', '--locks', 'ticket,'], /--locks takes a list as in a,b/],
   [['psp', '--workloads', 'kernbensh'], /Did you mean 'kernbench'\?/],
   [['psp', '--vcpus', '4,65'], /--vcpus takes a whole number from 1 to 64, not '65'/],
+  [['psp', '--scheduler', 'fifo'], /--scheduler: there is no 'fifo'; choose from credit/],
+  [['psp', '--spin-by', 'tme'], /--spin-by: there is no 'tme'. Did you mean 'time'\?/],
+  [['psp', '--csd', '0'], /--csd takes a whole number/],
   [['psp', '--seconds', '0'], /--seconds takes a number above 0, up to 3600, not '0'/],
   [['psp', '--pcpus', '1.5'], /--pcpus takes a whole number/],
   [['psp', 'more'], /Unexpected argument 'more'/],
@@ -69,6 +77,20 @@ test('--json: the environment, then points', async () => {
   for (const metric of ['acquisitions_per_s', 'lhp', 'lwp', 'psp_per_1000', 'spin_share'])
     assert.ok(metrics.includes(metric), metric);
   assert.ok(metrics.includes('run_time_s') && metrics.includes('fairness_cv'));
+});
+
+test('csd is kept, and is the default of the experiments after it', async () => {
+  const micro = [...TINY, '--workloads', 'micro'];
+  rmSync(join(cache, 'trapless'), { recursive: true, force: true });
+  assert.match((await lab('psp', ...micro)).stdout, /csd 6000 ns \(the paper: 6000\)/);
+  assert.match((await lab('csd', ...micro)).stdout, /^csd for this machine: .* Kept: /m);
+  const saved = JSON.parse(readFileSync(join(cache, 'trapless', 'csd.json'), 'utf8'));
+  assert.ok(saved.csdNs > 0 && saved.csdNs < 6e6, String(saved.csdNs));
+  assert.ok((await lab('psp', ...micro)).stdout.includes(`csd ${saved.csdNs} ns`));
+  assert.match((await lab('psp', ...micro, '--csd', '77')).stdout, /csd 77 ns/);
+  // Another engine's sections are others.
+  writeFileSync(join(cache, 'trapless', 'csd.json'), JSON.stringify({ ...saved, node: 'v1.0.0' }));
+  assert.match((await lab('psp', ...micro)).stdout, /csd 6000 ns/);
 });
 
 for (const name of EXPERIMENTS) {

@@ -5,7 +5,8 @@
  *   const samples = await measure(psp, options, progress);
  *   console.log(psp.report(samples, options).join('\n\n'));
  */
-import { LOCKS, type LockName } from '../../locks/index.ts';
+import type { SchedulerName } from '../../hypervisor/options.ts';
+import { LOCKS, type LockName, type LockOptions } from '../../locks/index.ts';
 import type { Progress } from '../../report/progress.ts';
 import { type Summary, summarize } from '../../report/statistics.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/index.ts';
@@ -13,15 +14,27 @@ import { bucketPercentile } from '../workloads/observers.ts';
 import { runInChild } from './children.ts';
 import type { PointPlan, PointResult, VmPlan, VmResult } from './run-point.ts';
 
-/** A lock, or a lock with a setting of the hypervisor. */
-export type Variant = LockName | 'ts' | 'none';
+/** Time slice reduction (TS): the ticket lock with shorter slices than 30 ms, in microseconds. The
+ *  paper does not say how short, so each is a candidate for the best. */
+export const TS = {
+  'ts-10ms': 10_000,
+  'ts-3ms': 3000,
+  'ts-1ms': 1000,
+  'ts-300us': 300,
+  'ts-100us': 100,
+} as const;
+type TsName = keyof typeof TS;
 
-/** Time slice reduction (TS): the ticket lock with slices this long instead of 30 ms. */
-export const TS_SLICE_US = 1000;
+/** A lock, or a lock with a setting of the hypervisor. */
+export type Variant = LockName | TsName | 'none';
+
+export function isTs(variant: Variant): variant is TsName {
+  return Object.hasOwn(TS, variant);
+}
 
 /** Names that `--locks` takes. */
 export function variants(): Variant[] {
-  return [...(Object.keys(LOCKS) as LockName[]), 'ts'];
+  return [...(Object.keys(LOCKS) as LockName[]), ...(Object.keys(TS) as TsName[])];
 }
 
 export interface Options {
@@ -33,6 +46,9 @@ export interface Options {
   readonly pcpus: number;
   readonly seconds: number;
   readonly repeats: number;
+  readonly scheduler: SchedulerName;
+  /** Of the locks: csd, and how constants in PAUSEs are taken. */
+  readonly lockOptions: LockOptions;
 }
 
 /** One configuration. */
@@ -156,9 +172,11 @@ export function planOf(
   options: Options,
   more: Partial<PointPlan> = {},
 ): PointPlan {
-  const slice = lock === 'ts' ? { sliceUs: TS_SLICE_US } : {};
+  const slice = isTs(lock) ? { sliceUs: TS[lock] } : {};
   return {
-    lock: lock === 'ts' ? 'ticket' : lock === 'none' ? 'broken' : lock,
+    lock: isTs(lock) ? 'ticket' : lock === 'none' ? 'broken' : lock,
+    lockOptions: options.lockOptions,
+    scheduler: options.scheduler,
     vms,
     pcpus: options.pcpus,
     seconds: options.seconds,

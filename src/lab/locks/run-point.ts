@@ -11,7 +11,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { Hypervisor } from '../../hypervisor/hypervisor.ts';
-import { LOCKS, type LockName, type LockStats, wordsOf } from '../../locks/index.ts';
+import type { SchedulerName } from '../../hypervisor/options.ts';
+import {
+  LOCKS,
+  type LockName,
+  type LockOptions,
+  type LockStats,
+  wordsOf,
+} from '../../locks/index.ts';
 import { packageRoot } from '../../report/package-root.ts';
 import { createScratch } from '../scratch.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/index.ts';
@@ -42,7 +49,8 @@ export interface PointPlan {
   readonly seconds: number;
   readonly seed: number;
   readonly sliceUs?: number;
-  readonly scheduler?: 'credit' | 'round-robin' | 'gang';
+  readonly scheduler?: SchedulerName;
+  readonly lockOptions?: LockOptions;
   readonly timeHolds?: boolean;
 }
 
@@ -96,6 +104,7 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
         startWorker({
           workload: plan.vms[vm].workload,
           lock: plan.lock,
+          lockOptions: plan.lockOptions ?? {},
           plan: workloadPlan,
           vm,
           index,

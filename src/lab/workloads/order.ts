@@ -2,7 +2,7 @@
  * What a vCPU's thread is told (workerData), and what it reports (one message).
  */
 import type { HypervisorTicket } from '../../hypervisor/options.ts';
-import type { LockName, LockStats } from '../../locks/index.ts';
+import type { LockName, LockOptions, LockStats } from '../../locks/index.ts';
 import type { WorkloadName } from './index.ts';
 import type { Memory, Outcome, WorkloadPlan } from './workload.ts';
 
@@ -22,6 +22,7 @@ export interface WorkerOrder {
   readonly workload: WorkloadName;
   /** `broken` excludes nobody: for tests, which want to see such a run void. */
   readonly lock: LockName | 'broken';
+  readonly lockOptions: LockOptions;
   readonly plan: WorkloadPlan;
   readonly vm: number;
   readonly index: number;

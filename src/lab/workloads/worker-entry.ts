@@ -29,7 +29,8 @@ import type { Site } from './workload.ts';
 const PATIENCE = 4;
 
 function lockOf(order: WorkerOrder, memory: SharedArrayBuffer, vcpu: Vcpu): Lock {
-  if (order.lock !== 'broken') return LOCKS[order.lock].create(new Int32Array(memory), vcpu);
+  const { lock, lockOptions } = order;
+  if (lock !== 'broken') return LOCKS[lock].create(new Int32Array(memory), vcpu, lockOptions);
   const stats = newStats();
   return {
     stats,
