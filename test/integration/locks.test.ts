@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { SHARE_INFO } from '../../src/abi/share-info.ts';
+import { SHARE_INFO, VCPU_STATE } from '../../src/abi/share-info.ts';
 import {
   freeVcpu,
   LOCKS,
@@ -204,6 +204,7 @@ function runTests(): void {
         const slice = lines.getUint32(line + SHARE_INFO.sliceId, true);
         lines.setFloat64(line + SHARE_INFO.preemptionNs, clock.nowNs() + 1e6, true);
         lines.setUint32(line + SHARE_INFO.sliceId, slice + 1, true);
+        lines.setInt32(line + SHARE_INFO.state, VCPU_STATE.running, true);
       }
     }
 
