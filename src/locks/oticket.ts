@@ -22,7 +22,7 @@ import {
 } from './lock.ts';
 import { Patience } from './patience.ts';
 import { Psp } from './psp.ts';
-import { SLOWPATH, STEP, WAITING, WANT } from './pv-ticket.ts';
+import { SLOWPATH, STEP, spinForTurn, WAITING, WANT } from './pv-ticket.ts';
 import { HEAD, TAIL } from './ticket.ts';
 
 /** Waiters nearer than this spin longer, twice as long for every place. */
@@ -76,7 +76,7 @@ export class OpportunisticTicketLock implements Lock {
   }
 
   private wait(my: number, seen: number): void {
-    const { memory, psp, patience } = this;
+    const { memory, vcpu, psp, patience } = this;
     let head = seen;
     if ((head & ~SLOWPATH) !== my) {
       psp.stats.waits++;
@@ -87,7 +87,7 @@ export class OpportunisticTicketLock implements Lock {
         places < NEAR ? this.spinThreshold * 2 ** (NEAREST - places) : this.spinThreshold;
       for (;;) {
         patience.start(threshold);
-        head = this.spin(my);
+        head = spinForTurn(memory, my, vcpu, patience);
         if ((head & ~SLOWPATH) === my) break;
         this.halt(my);
         head = Atomics.load(memory, HEAD);
@@ -96,16 +96,6 @@ export class OpportunisticTicketLock implements Lock {
       psp.spinEnds();
     }
     if ((head & SLOWPATH) !== 0) this.clearSlowpath(my);
-  }
-
-  /** A function of its own, as in spin.ts. Returns head as last seen. */
-  private spin(my: number): number {
-    const { memory, vcpu, patience } = this;
-    for (;;) {
-      vcpu.relax(1);
-      const head = Atomics.load(memory, HEAD);
-      if ((head & ~SLOWPATH) === my || !patience.left()) return head;
-    }
   }
 
   private halt(my: number): void {

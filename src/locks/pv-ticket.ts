@@ -33,6 +33,20 @@ export const SLOWPATH = 1;
 export const WANT = 2;
 export const WAITING = 1;
 
+/** Spins until it is our turn or patience ends: head as last seen. As in spin.ts. */
+export function spinForTurn(
+  memory: Int32Array,
+  my: number,
+  vcpu: Vcpu,
+  patience: Patience,
+): number {
+  for (;;) {
+    vcpu.relax(1);
+    const head = Atomics.load(memory, HEAD);
+    if ((head & ~SLOWPATH) === my || !patience.left()) return head;
+  }
+}
+
 export class PvTicketLock implements Lock {
   readonly stats: LockStats;
   private readonly memory: Int32Array;
@@ -77,7 +91,7 @@ export class PvTicketLock implements Lock {
   }
 
   private wait(my: number, seen: number): void {
-    const { memory, psp, patience } = this;
+    const { memory, vcpu, psp, patience } = this;
     let head = seen;
     if ((head & ~SLOWPATH) !== my) {
       psp.stats.waits++;
@@ -85,7 +99,7 @@ export class PvTicketLock implements Lock {
       const threshold = this.spinThreshold;
       for (;;) {
         patience.start(threshold);
-        head = this.spin(my);
+        head = spinForTurn(memory, my, vcpu, patience);
         if ((head & ~SLOWPATH) === my) break;
         this.halt(my);
         head = Atomics.load(memory, HEAD);
@@ -94,16 +108,6 @@ export class PvTicketLock implements Lock {
       psp.spinEnds();
     }
     if ((head & SLOWPATH) !== 0) this.clearSlowpath(my);
-  }
-
-  /** A function of its own, as in spin.ts. Returns head as last seen. */
-  private spin(my: number): number {
-    const { memory, vcpu, patience } = this;
-    for (;;) {
-      vcpu.relax(1);
-      const head = Atomics.load(memory, HEAD);
-      if ((head & ~SLOWPATH) === my || !patience.left()) return head;
-    }
   }
 
   private halt(my: number): void {
