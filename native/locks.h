@@ -2,7 +2,7 @@
  * cost apart (native/bench/locks.c) and to run under sanitizers (native/test/test_locks.c). Each
  * opens with its file there, which has the source and the reasons; here is what differs in C.
  *
- *   struct tl_vcpu vcpu = {.id = 0, .count = 4, .now_ns = …, .relax = …};   // per thread
+ *   struct tl_vcpu vcpu = {.id = 0, .count = 4, .info = …, .now_ns = …};    // per thread
  *   _Atomic int32_t words[TL_LOCK_WORDS(4)] = {0};                          // per lock
  *   tl_ticket_lock(words, &vcpu);
  *   …
@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "share_info.h"
+
 #define TL_LINE 16 /* words in a cache line */
 #define TL_LOCK_WORDS(vcpus) (TL_LINE * (1 + (vcpus))) /* enough for any of them */
 #define TL_SPIN_THRESHOLD (1 << 15)
@@ -28,11 +30,10 @@
 typedef _Atomic int32_t tl_word;
 
 /* What a lock needs of its thread and of share_info. Function pointers may be NULL where no lock
- * that is used calls them; relax is PAUSE then. preemption_ns and slice_id point into share_info. */
+ * that is used calls them; relax is PAUSE then. */
 struct tl_vcpu {
   int32_t id, count, first; /* its global number; vCPUs of its VM; the first one's global number */
-  const volatile double* preemption_ns;
-  const volatile uint32_t* slice_id;
+  const struct tl_share_info* info; /* share_info: a line per vCPU, by global number */
   double (*now_ns)(struct tl_vcpu*); /* CLOCK_MONOTONIC */
   void (*relax)(struct tl_vcpu*);
   void (*yield)(struct tl_vcpu*);
@@ -246,56 +247,133 @@ static inline void tl_oticket_lock(tl_word* l, struct tl_vcpu* v) {
 
 static inline void tl_oticket_unlock(tl_word* l, struct tl_vcpu* v) { tl_pv_release(l, v, 4); }
 
-/* --- hvm-ispinlock.ts, pv-ispinlock.ts, and the paper's forms ---------------------------------- */
+/* --- capability.ts, owners.ts -------------------------------------------------------------------- */
 
-/* I-Spinlock 4.1, equations 1 and 2. slice: the id of the slice this is about, read before. */
-static inline double tl_lock_cap(tl_word* l, struct tl_vcpu* v, uint32_t slice) {
-  double const preemption_ns = *v->preemption_ns;
-  if (preemption_ns == __builtin_inf()) return preemption_ns;
-  int32_t const head = atomic_load_explicit(&l[TL_HEAD], memory_order_relaxed);
-  int32_t lql = tl_minus(atomic_load_explicit(&l[TL_TAIL], memory_order_relaxed), head);
-  if (lql < 0) lql = 0;
-  return preemption_ns - tl_now_ns(v, slice) - ((double)lql + 1) * v->csd_ns;
+static inline uint32_t tl_slice_id(const struct tl_vcpu* v) {
+  return atomic_load_explicit(&v->info[v->id].slice_id, memory_order_relaxed);
 }
 
+/* Threads with a ticket, the holder included; by plain loads, an estimate. */
+static inline int32_t tl_lql(tl_word* l) {
+  int32_t const head = atomic_load_explicit(&l[TL_HEAD], memory_order_relaxed);
+  int32_t const lql = tl_minus(atomic_load_explicit(&l[TL_TAIL], memory_order_relaxed), head);
+  return lql < 0 ? 0 : lql;
+}
+
+/* I-Spinlock 4.1, equations 1 and 2. */
+static inline double tl_lock_cap(tl_word* l, struct tl_vcpu* v) {
+  double const preemption_ns =
+      atomic_load_explicit(&v->info[v->id].preemption_ns, memory_order_relaxed);
+  if (preemption_ns == __builtin_inf()) return preemption_ns;
+  double const left = preemption_ns - tl_now_ns(v, tl_slice_id(v));
+  return left - ((double)tl_lql(l) + 1) * v->csd_ns;
+}
+
+/* Words from here on: who has which ticket, by its lowest bits. */
+enum { TL_OWNER = 2 };
+
+/* A place for every vCPU, and a power of two of them. */
+static inline uint32_t tl_owner_mask(const struct tl_vcpu* v) {
+  return v->count < 2 ? 0 : UINT32_MAX >> __builtin_clz((uint32_t)v->count - 1);
+}
+
+static inline tl_word* tl_owner(tl_word* l, const struct tl_vcpu* v, int32_t ticket) {
+  return &l[TL_OWNER + ((uint32_t)ticket & tl_owner_mask(v))];
+}
+
+static inline void tl_owners_took(tl_word* l, struct tl_vcpu* v, int32_t my) {
+  atomic_store_explicit(tl_owner(l, v, my), v->id + 1, memory_order_relaxed);
+}
+
+static inline bool tl_owner_runs(tl_word* l, struct tl_vcpu* v, int32_t ticket) {
+  int32_t const mark = atomic_load_explicit(tl_owner(l, v, ticket), memory_order_relaxed);
+  return mark == 0 || atomic_load_explicit(&v->info[mark - 1].state, memory_order_relaxed) ==
+                          TL_VCPU_RUNNING;
+}
+
+/* Nobody with a ticket is off its processor. */
+static inline bool tl_owners_all_run(tl_word* l, struct tl_vcpu* v) {
+  int32_t const head = atomic_load_explicit(&l[TL_HEAD], memory_order_relaxed);
+  int32_t const waiting = tl_minus(atomic_load_explicit(&l[TL_TAIL], memory_order_relaxed), head);
+  for (int32_t i = 0; i < waiting; i++)
+    if (!tl_owner_runs(l, v, tl_plus(head, i))) return false;
+  return true;
+}
+
+/* The holder, or whose turn it is, is on its processor. */
+static inline bool tl_owners_next_runs(tl_word* l, struct tl_vcpu* v) {
+  return tl_owner_runs(l, v, atomic_load_explicit(&l[TL_HEAD], memory_order_relaxed));
+}
+
+static inline bool tl_capable(tl_word* l, struct tl_vcpu* v) {
+  return tl_lock_cap(l, v) >= 0 && tl_owners_all_run(l, v);
+}
+
+/* --- hvm-ispinlock.ts, pv-ispinlock.ts ----------------------------------------------------------- */
+
+enum { TL_LOOK_EVERY = 64 };
+
 static inline void tl_hvm_ispinlock_lock(tl_word* l, struct tl_vcpu* v) {
-  for (;;) {
-    uint32_t const slice = *v->slice_id;
-    if (tl_lock_cap(l, v, slice) >= 0) break;
+  if (!tl_capable(l, v)) {
     v->incapable++;
-    while (*v->slice_id == slice) tl_relax(v);
+    do tl_relax(v);
+    while (!tl_capable(l, v));
   }
-  tl_ticket_lock(l, v);
+  int32_t const my = atomic_fetch_add(&l[TL_TAIL], 1);
+  tl_owners_took(l, v, my);
+  while (atomic_load_explicit(&l[TL_HEAD], memory_order_acquire) != my) tl_relax(v);
+}
+
+/* Yields while who is next does not run: our slice would be spent spinning. */
+static inline void tl_pv_ispinlock_wait(tl_word* l, struct tl_vcpu* v, int32_t my) {
+  for (int32_t i = 1; atomic_load_explicit(&l[TL_HEAD], memory_order_acquire) != my; i++) {
+    if (i % TL_LOOK_EVERY == 0 && !tl_owners_next_runs(l, v)) {
+      v->yield(v);
+      i = 0;
+    } else tl_relax(v);
+  }
 }
 
 static inline void tl_pv_ispinlock_lock(tl_word* l, struct tl_vcpu* v) {
-  while (tl_lock_cap(l, v, *v->slice_id) < 0) {
+  while (!tl_capable(l, v)) {
     v->incapable++;
     v->yield(v);
   }
-  tl_ticket_lock(l, v);
+  int32_t const my = atomic_fetch_add(&l[TL_TAIL], 1);
+  tl_owners_took(l, v, my);
+  tl_pv_ispinlock_wait(l, v, my);
 }
 
-/* I-Spinlock figure 5: no check after the wait. */
+static inline bool tl_ispinlock_trylock(tl_word* l, struct tl_vcpu* v) {
+  if (tl_lock_cap(l, v) < 0) return false;
+  int32_t head = atomic_load(&l[TL_HEAD]);
+  if (!atomic_compare_exchange_strong(&l[TL_TAIL], &head, tl_plus(head, 1))) return false;
+  tl_owners_took(l, v, head);
+  return true;
+}
+
+/* --- hvm-ispinlock-paper.ts, pv-ispinlock-paper.ts ------------------------------------------------ */
+
+/* I-Spinlock figure 5: another slice, and no check after the wait. */
 static inline void tl_hvm_ispinlock_paper_lock(tl_word* l, struct tl_vcpu* v) {
-  uint32_t const slice = *v->slice_id;
-  if (tl_lock_cap(l, v, slice) < 0) {
+  uint32_t const slice = tl_slice_id(v);
+  if (tl_lock_cap(l, v) < 0) {
     v->incapable++;
-    while (*v->slice_id == slice) tl_relax(v);
+    while (tl_slice_id(v) == slice) tl_relax(v);
   }
   tl_ticket_lock(l, v);
 }
 
 static inline void tl_pv_ispinlock_paper_lock(tl_word* l, struct tl_vcpu* v) {
-  if (tl_lock_cap(l, v, *v->slice_id) < 0) {
+  if (tl_lock_cap(l, v) < 0) {
     v->incapable++;
     v->yield(v);
   }
   tl_ticket_lock(l, v);
 }
 
-static inline bool tl_ispinlock_trylock(tl_word* l, struct tl_vcpu* v) {
-  return tl_lock_cap(l, v, *v->slice_id) >= 0 && tl_ticket_trylock(l, v);
+static inline bool tl_ispinlock_paper_trylock(tl_word* l, struct tl_vcpu* v) {
+  return tl_lock_cap(l, v) >= 0 && tl_ticket_trylock(l, v);
 }
 
 /* --- mcs.ts ---------------------------------------------------------------------------------- */
@@ -454,8 +532,8 @@ static inline void tl_pv_qspinlock_unlock(tl_word* l, struct tl_vcpu* v) {
   LOCK(oticket, pv_ticket, oticket) \
   LOCK(hvm_ispinlock, ispinlock, ticket) \
   LOCK(pv_ispinlock, ispinlock, ticket) \
-  LOCK(hvm_ispinlock_paper, ispinlock, ticket) \
-  LOCK(pv_ispinlock_paper, ispinlock, ticket) \
+  LOCK(hvm_ispinlock_paper, ispinlock_paper, ticket) \
+  LOCK(pv_ispinlock_paper, ispinlock_paper, ticket) \
   LOCK(mcs, mcs, mcs) \
   LOCK(pv_qspinlock, pv_qspinlock, pv_qspinlock)
 

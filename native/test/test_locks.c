@@ -11,9 +11,11 @@
 #define THREADS 4
 #define ROUNDS 400
 
-/* share_info: one line for all threads; nobody writes it while they run. */
-static volatile double preemption_ns;
-static volatile uint32_t slice_id;
+#define FIRST 3 /* global number of the VM's first vCPU */
+
+/* share_info. The tests below and the threads' own hypercalls are the hypervisor. */
+static struct tl_share_info lines[FIRST + THREADS];
+static struct tl_share_info* const line = &lines[FIRST];
 
 struct thread {
   struct tl_vcpu vcpu; /* first: hooks get here from it */
@@ -22,7 +24,7 @@ struct thread {
   pthread_mutex_t mutex;
   pthread_cond_t cond;
   int spins;
-  uint64_t halts;
+  uint64_t halts, yields;
 };
 static struct thread threads[THREADS];
 static tl_word words[TL_LOCK_WORDS(THREADS)];
@@ -36,8 +38,12 @@ static void relax(struct tl_vcpu* v) {
   if (++t->spins % 64 == 0) sched_yield();
 }
 static void yield(struct tl_vcpu* v) {
-  (void)v;
+  struct thread* const t = (struct thread*)v;
+  t->yields++;
+  lines[v->id].state = TL_VCPU_PREEMPTED;
   test_sleep_us(20);
+  lines[v->id].slice_id++;
+  lines[v->id].state = TL_VCPU_RUNNING;
 }
 /* Sticky, and without an end but a kick. */
 static void halt(struct tl_vcpu* v) {
@@ -76,19 +82,25 @@ static void critical_section(int round) {
   }
 TL_LOCKS(BODY)
 
+static void all_run_for_ever(void) {
+  for (int i = 0; i < FIRST + THREADS; i++) {
+    lines[i].preemption_ns = __builtin_inf();
+    lines[i].state = TL_VCPU_RUNNING;
+  }
+}
+
 static void run(void* (*body)(void*), int64_t spin_threshold, int pts_shift) {
-  preemption_ns = __builtin_inf();
+  all_run_for_ever();
   mirror = ~count;
   for (int i = 0; i < THREADS; i++) {
     struct thread* const t = &threads[i];
     pthread_mutex_init(&t->mutex, NULL);
     pthread_cond_init(&t->cond, NULL);
     t->vcpu = (struct tl_vcpu){
-        .id = 3 + i,
+        .id = FIRST + i,
         .count = THREADS,
-        .first = 3,
-        .preemption_ns = &preemption_ns,
-        .slice_id = &slice_id,
+        .first = FIRST,
+        .info = lines,
         .now_ns = tl_monotonic_ns,
         .relax = relax,
         .yield = yield,
@@ -145,53 +157,108 @@ TEST(pv_qspinlock_halts) {
 }
 TEST(pts_overtakes) { run(run_pts, 0, 1); }
 
-/* Alone, the check by hand. */
+/* --- Alone, share_info by hand. --- */
+
+static struct tl_vcpu alone(void) {
+  all_run_for_ever();
+  return (struct tl_vcpu){.id = FIRST,
+                          .count = THREADS,
+                          .first = FIRST,
+                          .info = lines,
+                          .now_ns = tl_monotonic_ns,
+                          .csd_ns = TL_CSD_NS};
+}
+
 TEST(an_incapable_thread_takes_no_ticket) {
-  struct tl_vcpu v = {.preemption_ns = &preemption_ns,
-                      .slice_id = &slice_id,
-                      .now_ns = tl_monotonic_ns,
-                      .count = 1,
-                      .csd_ns = TL_CSD_NS};
-  preemption_ns = tl_monotonic_ns(&v) + 1e12;
+  struct tl_vcpu v = alone();
+  line->preemption_ns = tl_monotonic_ns(&v) + 1e12;
   CHECK(tl_ispinlock_trylock(words, &v));
   tl_ticket_unlock(words, &v);
-  preemption_ns = tl_monotonic_ns(&v) + TL_CSD_NS / 2;
+  line->preemption_ns = tl_monotonic_ns(&v) + TL_CSD_NS / 2;
   CHECK(!tl_ispinlock_trylock(words, &v));
   CHECK_EQ(words[TL_TAIL], 1);
   /* Every ticket out is one csd more. */
-  preemption_ns = tl_monotonic_ns(&v) + 1e12;
-  double const free_cap = tl_lock_cap(words, &v, 0);
+  line->preemption_ns = tl_monotonic_ns(&v) + 1e12;
+  double const free_cap = tl_lock_cap(words, &v);
   words[TL_TAIL] += 1000000;
-  CHECK_LE(tl_lock_cap(words, &v, 0), free_cap - 1e6 * TL_CSD_NS);
+  CHECK_LE(tl_lock_cap(words, &v), free_cap - 1e6 * TL_CSD_NS);
 }
 
 /* Two slices that are too short, then one that is not. */
 static void next_slice(struct tl_vcpu* v) {
   (void)v;
-  CHECK_EQ(words[TL_TAIL], slice_id / 3);
-  slice_id = slice_id + 1;
-  preemption_ns = slice_id % 3 ? 0 : __builtin_inf();
+  CHECK_EQ(words[TL_TAIL], line->slice_id / 3);
+  line->slice_id++;
+  line->preemption_ns = line->slice_id % 3 ? 0 : __builtin_inf();
 }
 
-TEST(a_thread_waits_for_another_slice) {
-  struct tl_vcpu v = {.preemption_ns = &preemption_ns,
-                      .slice_id = &slice_id,
-                      .now_ns = tl_monotonic_ns,
-                      .count = 1,
-                      .csd_ns = TL_CSD_NS};
+TEST(a_thread_waits_until_it_is_capable) {
+  struct tl_vcpu v = alone();
   v.relax = v.yield = next_slice;
-  preemption_ns = 0;
+  line->preemption_ns = 0;
   tl_hvm_ispinlock_lock(words, &v);
   tl_ticket_unlock(words, &v);
-  CHECK_EQ(v.incapable, 3);
-  preemption_ns = 0;
+  CHECK_EQ(line->slice_id, 3);
+  CHECK_EQ(v.incapable, 1);
+  line->preemption_ns = 0;
   tl_pv_ispinlock_lock(words, &v);
   tl_ticket_unlock(words, &v);
-  CHECK_EQ(v.incapable, 6);
-  /* The paper's form: once. */
-  preemption_ns = 0;
+  CHECK_EQ(line->slice_id, 6);
+  CHECK_EQ(v.incapable, 4);
+  /* The paper's form: one slice. */
+  line->preemption_ns = 0;
   tl_hvm_ispinlock_paper_lock(words, &v);
-  CHECK_EQ(v.incapable, 7);
+  CHECK_EQ(line->slice_id, 7);
+  CHECK_EQ(v.incapable, 5);
+}
+
+/* One who waits in between is enough; the queue of -paper does not care. */
+TEST(nobody_joins_a_queue_that_stands_still) {
+  struct tl_vcpu v = alone();
+  words[TL_HEAD] = INT32_MAX; /* tickets wrap around within the queue */
+  words[TL_TAIL] = INT32_MAX;
+  for (int i = 0; i < 3; i++) {
+    struct tl_vcpu other = v;
+    other.id = FIRST + 1 + i;
+    tl_owners_took(words, &other, words[TL_TAIL]);
+    words[TL_TAIL] = tl_plus(words[TL_TAIL], 1);
+  }
+  CHECK(tl_capable(words, &v));
+  for (int i = 0; i < 3; i++) {
+    lines[FIRST + 1 + i].state = TL_VCPU_PREEMPTED;
+    CHECK(!tl_capable(words, &v));
+    CHECK_EQ(tl_owners_next_runs(words, &v), i != 0);
+    CHECK(tl_lock_cap(words, &v) >= 0);
+    lines[FIRST + 1 + i].state = TL_VCPU_RUNNING;
+  }
+  /* Who had a ticket once is not asked. */
+  words[TL_HEAD] = tl_plus(words[TL_HEAD], 1);
+  lines[FIRST + 1].state = TL_VCPU_HALTED;
+  CHECK(tl_capable(words, &v));
+}
+
+/* While we wait the holder is switched in, and through. */
+static void holder_goes_on(struct tl_vcpu* v) {
+  struct thread* const t = (struct thread*)v;
+  if (t->yields++ == 0) return;
+  words[TL_HEAD] = 1;
+}
+
+TEST(a_waiter_lets_the_preempted_holder_run) {
+  struct thread* const t = &threads[0];
+  t->yields = 0;
+  t->vcpu = alone();
+  t->vcpu.yield = holder_goes_on;
+  struct tl_vcpu holder = t->vcpu;
+  holder.id = FIRST + 1;
+  tl_hvm_ispinlock_lock(words, &holder);
+  CHECK(tl_capable(words, &t->vcpu));
+  int32_t const my = atomic_fetch_add(&words[TL_TAIL], 1);
+  tl_owners_took(words, &t->vcpu, my);
+  /* Preempted after we looked. */
+  lines[FIRST + 1].state = TL_VCPU_PREEMPTED;
+  tl_pv_ispinlock_wait(words, &t->vcpu, my);
+  CHECK_EQ(t->yields, 2);
 }
 
 /* The cycle counter agrees with CLOCK_MONOTONIC, in this slice and the next. */
@@ -221,7 +288,9 @@ int main(int argc, char** argv) {
   RUN(pv_qspinlock_halts);
   RUN(pts_overtakes);
   RUN(an_incapable_thread_takes_no_ticket);
-  RUN(a_thread_waits_for_another_slice);
+  RUN(a_thread_waits_until_it_is_capable);
+  RUN(nobody_joins_a_queue_that_stands_still);
+  RUN(a_waiter_lets_the_preempted_holder_run);
   RUN(the_cycle_counter_is_a_clock);
   return summary();
 }

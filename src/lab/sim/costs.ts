@@ -1,6 +1,6 @@
 /**
  * What things cost on the simulated machine, in ns. The defaults are a server of today with a
- * hypervisor; a calibration run sets those of the machine it was made on.
+ * hypervisor; `trapless lab sim` measures those of the machine at hand (src/lab/locks/sim/).
  */
 export interface Costs {
   /** An access to a line this processor has. */
@@ -11,6 +11,9 @@ export interface Costs {
   readonly transferNs: number;
   /** Delay of a hand-over for each other processor that spins on the line. */
   readonly spinnerNs: number;
+  /** A critical section is so much longer when the one before was on another processor: what it
+   *  works on comes from there. */
+  readonly coldSectionNs: number;
   /** One turn of a PAUSE loop. */
   readonly pauseNs: number;
   readonly clockNs: number;
@@ -18,12 +21,21 @@ export interface Costs {
   readonly hypercallNs: number;
   /** From a kick to the woken vCPU being ready to run. */
   readonly wakeNs: number;
-  /** Another vCPU is switched in. */
+  /** Another vCPU is switched in after a slice's end. */
   readonly switchNs: number;
+  /** The same after a yield or a halt. */
+  readonly handoffNs: number;
   /** What a CPU-bound vCPU then loses to cold caches. */
   readonly coldNs: number;
-  /** A slice ends up to so much before or after the time published. */
+  /** A preemption comes this much after the end of the slice. */
+  readonly lateNs: number;
+  /** And that end is up to so much before or after the one that was meant. */
   readonly jitterNs: number;
+  /** Times a processor stands still for something the hypervisor does not know of; one is taken at
+   *  random. */
+  readonly delaysNs: readonly number[];
+  /** Mean time from one of those to the next on the same processor; Infinity: never. */
+  readonly delayEveryNs: number;
   /** Futex wait or wake, the system call alone. */
   readonly futexNs: number;
 }
@@ -33,12 +45,17 @@ export const COSTS: Costs = {
   atomicNs: 8,
   transferNs: 60,
   spinnerNs: 10,
+  coldSectionNs: 0,
   pauseNs: 40,
   clockNs: 25,
   hypercallNs: 500,
   wakeNs: 2_000,
   switchNs: 2_000,
+  handoffNs: 2_000,
   coldNs: 10_000,
+  lateNs: 0,
   jitterNs: 0,
+  delaysNs: [],
+  delayEveryNs: Number.POSITIVE_INFINITY,
   futexNs: 1_500,
 };

@@ -44,6 +44,12 @@ export const REGISTERS = 6;
 /** `spinWord` of a thread that waits for its slice to change, not for memory. */
 export const SLICE = -1;
 
+/**
+ * `spinWord` of a thread that looks at several things in each turn of its loop: memory, share_info.
+ * It waits for a change of any since `asks()`.
+ */
+export const CHANGE = -2;
+
 /** What a thread keeps between two steps. */
 export interface Thread {
   /** Which of its VM's vCPUs, from 0. */
@@ -78,12 +84,19 @@ export interface Steps {
   nowNs(): number;
   preemptionNs(): number;
   sliceId(): number;
+  /** share_info's state of another vCPU of the VM: whether it is on a processor. */
+  runs(vcpu: number): boolean;
   kick(vcpu: number): void;
   /** Futex: if the word is as expected, queues the caller, which must then HALT. */
   futexWait(word: number, expected: number): boolean;
   futexWake(word: number): void;
-  /** Marks, no operations: the thread now has its place in the order; the lock is free again. */
+  /**
+   * Marks, no operations: the thread begins to look whether it may take a ticket; it now has its
+   * place in the order; others can see that it has; the lock is free again.
+   */
+  asks(): void;
   ticket(): void;
+  took(): void;
   released(): void;
 }
 
@@ -99,6 +112,8 @@ export interface LockParameters {
   readonly ptsShift: number;
   /** I-Spinlock's csd. The paper: 2^14 cycles, 6 us on its machine. */
   readonly csdNs: number;
+  /** pv-ispinlock: iterations between two looks at who is next. */
+  readonly lookEvery: number;
 }
 
 export const LOCK_PARAMETERS: Omit<LockParameters, 'threads'> = {
@@ -106,12 +121,15 @@ export const LOCK_PARAMETERS: Omit<LockParameters, 'threads'> = {
   spinThreshold: 1 << 15,
   ptsShift: 14,
   csdNs: 6_000,
+  lookEvery: 64,
 };
 
 export interface LockModel {
   readonly name: LockName;
   /** Whether whoever takes a ticket first also gets the lock first. */
   readonly fifo: boolean;
+  /** Whether it calls took(). */
+  readonly owners?: boolean;
   /** Int32s of shared memory. */
   readonly words: number;
   lock(t: Thread, s: Steps): Outcome;
@@ -144,6 +162,12 @@ export function spinUntil(t: Thread, word: number, value: number, mask = -1): Ou
 export function spinWhile(t: Thread, word: number, value: number): Outcome {
   spinUntil(t, word, value);
   t.spinEqual = false;
+  return SPIN;
+}
+
+/** Ends a step of a PAUSE loop: wait until anything is other than it was at `asks()`. */
+export function spinUntilChange(t: Thread): Outcome {
+  t.spinWord = CHANGE;
   return SPIN;
 }
 

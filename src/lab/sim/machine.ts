@@ -9,21 +9,19 @@
 import { Prng } from '../../kernel/sim/prng.ts';
 import type { Costs } from './costs.ts';
 import {
-  createThread,
+  CHANGE,
   DONE,
   HALT,
   LOCK_PARAMETERS,
-  type LockModel,
   NEXT,
-  SLICE,
   SPIN,
   type Steps,
   spinEnds,
-  type Thread,
 } from './lock-model.ts';
+import { NEVER, type State, Vcpu, Vm } from './machine-state.ts';
 import { createModel } from './models.ts';
 import type { MachineOptions, VmResult } from './options.ts';
-import { type Priority, type Schedulable, Scheduler, UNDER } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
 
 /** What a vCPU is doing when it runs. */
 const THINKING = 0;
@@ -32,102 +30,11 @@ const CRITICAL = 2;
 const UNLOCKING = 3;
 const COMPUTING = 4;
 
-type State = 'running' | 'runnable' | 'halted' | 'finished';
-
-const WORDS_PER_LINE = 16;
-const NEVER = Number.POSITIVE_INFINITY;
 /** Random times are cut at so many means, so that a csd that covers all of them exists. */
 const TAIL_MEANS = 4;
-
-class Vcpu implements Schedulable {
-  readonly thread: Thread;
-  creditNs = 0;
-  priority: Priority = UNDER;
-  active = true;
-
-  state: State = 'runnable';
-  pcpu = -1;
-  phase = THINKING;
-  /** Running: when its next step is due. Otherwise how much was left until then. */
-  nextNs = NEVER;
-  leftNs = 0;
-  spinning = false;
-  spinSinceNs = 0;
-  /** Asleep in the guest (futex), which the hypervisor does not know of. */
-  asleep = false;
-  token = false;
-
-  sliceId = 0;
-  preemptionNs = 0;
-  inNs = 0;
-  /** Up to when its run time is in `runNs`. */
-  countedNs = 0;
-  outNs = 0;
-  offNs = 0;
-
-  ticketSlice = 0;
-  ticketNs = 0;
-  heldSlice = 0;
-  heldOffNs = 0;
-  heldNs = 0;
-
-  acquisitions = 0;
-  runNs = 0;
-  spinNs = 0;
-  switches = 0;
-  finishedNs = NEVER;
-
-  constructor(
-    readonly vm: number,
-    readonly machine: Vm,
-    index: number,
-    readonly weight: number,
-  ) {
-    this.thread = createThread(index);
-  }
-}
-
-class Vm {
-  readonly vcpus: Vcpu[] = [];
-  readonly memory: Int32Array;
-  /** Who spins on which word. */
-  readonly watchers: Vcpu[][];
-  /** Who waits for a futex, in order. */
-  readonly sleepers: Vcpu[] = [];
-  /** Per cache line: its version, who alone may write it, until when it is on its way. */
-  readonly version: Float64Array;
-  readonly owner: Int32Array;
-  readonly busyNs: Float64Array;
-  /** Per cache line and processor: the version it has. */
-  readonly cached: Float64Array;
-
-  holder: Vcpu | null = null;
-  freedNs = 0;
-
-  lhp = 0;
-  lwp = 0;
-  holderPreemptedNs = 0;
-  waiterPreemptedNs = 0;
-  heldNs = 0;
-  waitNsMax = 0;
-  kicks = 0;
-  halts = 0;
-  yields = 0;
-
-  constructor(
-    readonly model: LockModel,
-    readonly computes: boolean,
-    pcpus: number,
-  ) {
-    const lines = Math.ceil(model.words / WORDS_PER_LINE);
-    this.memory = new Int32Array(model.words);
-    this.watchers = Array.from({ length: model.words }, () => []);
-    this.version = new Float64Array(lines).fill(1);
-    this.owner = new Int32Array(lines).fill(-1);
-    this.busyNs = new Float64Array(lines);
-    this.cached = new Float64Array(lines * pcpus);
-  }
-}
+const TICK_NS = 10_000_000;
+/** Threads that are to end, and have not after so many times the run's length, never will. */
+const DRAINED_MAX = 100;
 
 export class Machine implements Steps {
   readonly #options: MachineOptions;
@@ -141,6 +48,9 @@ export class Machine implements Steps {
   /** Per processor: when something is due on it, and when its slice ends. */
   readonly #dueNs: Float64Array;
   readonly #sliceEndNs: Float64Array;
+  /** When it next stands still unforeseen, and until when it does. */
+  readonly #delayNs: Float64Array;
+  readonly #stillNs: Float64Array;
   readonly #spinNs: number;
   #nowNs = 0;
   #events = 0;
@@ -159,10 +69,12 @@ export class Machine implements Steps {
     this.#running = new Array(options.pcpus).fill(null);
     this.#dueNs = new Float64Array(options.pcpus).fill(NEVER);
     this.#sliceEndNs = new Float64Array(options.pcpus).fill(NEVER);
+    this.#delayNs = new Float64Array(options.pcpus).map(() => this.#untilDelay());
+    this.#stillNs = new Float64Array(options.pcpus);
     this.#vms = options.vms.map(({ vcpus, workload }) => {
       const parameters = { ...LOCK_PARAMETERS, ...options.parameters, threads: vcpus };
       const model = options.model?.(parameters) ?? createModel(options.lock, parameters);
-      return new Vm(model, workload === 'cpu', options.pcpus);
+      return new Vm(model, workload === 'cpu', options.pcpus, options.costs);
     });
     for (const [vm, { vcpus, weight }] of options.vms.entries())
       for (let index = 0; index < vcpus; index++)
@@ -175,14 +87,47 @@ export class Machine implements Steps {
       scheduler: options.scheduler,
       boost: options.boost,
       pcpus: options.pcpus,
-      capNs: options.sliceNs,
+      sliceNs: options.sliceNs,
     });
   }
 
   run(): { readonly vms: VmResult[]; readonly seconds: number; readonly events: number } {
-    const { sliceNs, secondsMax } = this.#options;
-    const endNs = secondsMax * 1e9;
-    let accountNs = sliceNs;
+    this.#start();
+    const { secondsMax, acquisitions, drain } = this.#options;
+    const endless = !drain && (acquisitions === null || this.#unfinished === 0);
+    const endNs = secondsMax * 1e9 * (drain ? DRAINED_MAX : 1);
+    let accountNs = this.#periodNs;
+    while (endless || this.#unfinished > 0) {
+      let pcpu = 0;
+      for (let i = 1; i < this.#pcpus; i++) if (this.#dueNs[i] < this.#dueNs[pcpu]) pcpu = i;
+      const dueNs = Math.min(this.#dueNs[pcpu], accountNs);
+      if (dueNs > endNs) break;
+      this.#nowNs = dueNs;
+      this.#events++;
+      if (accountNs <= this.#dueNs[pcpu]) {
+        this.#account(this.#periodNs);
+        accountNs += this.#periodNs;
+        continue;
+      }
+      const vcpu = this.#running[pcpu] as Vcpu;
+      if (this.#delayNs[pcpu] <= dueNs) this.#standStill(pcpu, vcpu);
+      else if (vcpu.nextNs <= this.#sliceEndNs[pcpu]) this.#step(vcpu);
+      else this.#sliceEnds(pcpu, vcpu);
+    }
+    if (!endless && this.#unfinished > 0)
+      throw new Error(`${this.#options.lock}: not all finished in ${secondsMax} simulated s`);
+    if (endless) this.#nowNs = endNs;
+    for (const vcpu of this.#running) if (vcpu !== null) this.#settle(vcpu);
+    const vms = this.#vms.map((vm) => this.#result(vm));
+    return { vms, seconds: this.#nowNs / 1e9, events: this.#events };
+  }
+
+  /** Xen accounts once per quantum, and no more often than it ticks. */
+  get #periodNs(): number {
+    return Math.max(this.#options.sliceNs, TICK_NS);
+  }
+
+  #start(): void {
     for (const vcpu of this.#vcpus) {
       if (vcpu.machine.computes) {
         vcpu.phase = COMPUTING;
@@ -195,32 +140,8 @@ export class Machine implements Steps {
     }
     for (let pcpu = 0; pcpu < this.#pcpus; pcpu++) {
       // Processors are not in step: the first slices have any length.
-      this.#dispatch(pcpu, 0, (0.05 + 0.95 * this.#uniform()) * sliceNs);
+      this.#dispatch(pcpu, 0, 0, (0.05 + 0.95 * this.#uniform()) * this.#options.sliceNs);
     }
-
-    const endless = this.#options.acquisitions === null || this.#unfinished === 0;
-    while (endless || this.#unfinished > 0) {
-      let pcpu = 0;
-      for (let i = 1; i < this.#pcpus; i++) if (this.#dueNs[i] < this.#dueNs[pcpu]) pcpu = i;
-      const dueNs = Math.min(this.#dueNs[pcpu], accountNs);
-      if (dueNs > endNs) break;
-      this.#nowNs = dueNs;
-      this.#events++;
-      if (accountNs <= this.#dueNs[pcpu]) {
-        this.#account(sliceNs);
-        accountNs += sliceNs;
-        continue;
-      }
-      const vcpu = this.#running[pcpu] as Vcpu;
-      if (vcpu.nextNs <= this.#sliceEndNs[pcpu]) this.#step(vcpu);
-      else this.#sliceEnds(pcpu, vcpu);
-    }
-    if (!endless && this.#unfinished > 0)
-      throw new Error(`${this.#options.lock}: not all finished in ${secondsMax} simulated s`);
-    if (endless) this.#nowNs = endNs;
-    for (const vcpu of this.#running) if (vcpu !== null) this.#settle(vcpu);
-    const vms = this.#vms.map((vm) => this.#result(vm));
-    return { vms, seconds: this.#nowNs / 1e9, events: this.#events };
   }
 
   #result(vm: Vm): VmResult {
@@ -256,7 +177,8 @@ export class Machine implements Steps {
       fairnessCv: vm.computes ? 0 : variation(progress),
       runNsPerVcpu: vcpus.map((vcpu) => vcpu.runNs),
       acquisitionsPerVcpu: vcpus.map((vcpu) => vcpu.acquisitions),
-      finishedNsPerVcpu: counted ? [] : vcpus.map((vcpu) => vcpu.finishedNs),
+      finishedNsPerVcpu:
+        counted && !this.#options.drain ? [] : vcpus.map((vcpu) => vcpu.finishedNs),
     };
   }
 
@@ -277,8 +199,27 @@ export class Machine implements Steps {
   }
 
   #due(vcpu: Vcpu, atNs: number): void {
-    vcpu.nextNs = atNs;
-    this.#dueNs[vcpu.pcpu] = Math.min(atNs, this.#sliceEndNs[vcpu.pcpu]);
+    const { pcpu } = vcpu;
+    vcpu.nextNs = Math.max(atNs, this.#stillNs[pcpu]);
+    this.#dueNs[pcpu] = Math.min(vcpu.nextNs, this.#sliceEndNs[pcpu], this.#delayNs[pcpu]);
+  }
+
+  #untilDelay(): number {
+    const { delayEveryNs } = this.#options.costs;
+    return delayEveryNs === NEVER ? NEVER : -delayEveryNs * Math.log(1 - this.#uniform());
+  }
+
+  /** The processor does nothing for a while: what was going on takes longer, and if the slice ends
+   *  meanwhile that shows afterwards. Nobody knows: share_info says that the vCPU runs. */
+  #standStill(pcpu: number, vcpu: Vcpu): void {
+    const { delaysNs } = this.#costs;
+    const lengthNs = delaysNs[Math.floor(this.#uniform() * delaysNs.length)];
+    const atNs = this.#delayNs[pcpu];
+    this.#delayNs[pcpu] = atNs + lengthNs + this.#untilDelay();
+    this.#stillNs[pcpu] = atNs + lengthNs;
+    this.#sliceEndNs[pcpu] = Math.max(this.#sliceEndNs[pcpu], this.#stillNs[pcpu]);
+    // Its spinning ends when it can see that.
+    this.#due(vcpu, vcpu.spinning ? vcpu.nextNs : vcpu.nextNs + lengthNs);
   }
 
   // --- The thread's program.
@@ -322,7 +263,7 @@ export class Machine implements Steps {
     else if (outcome === HALT) this.#halt(vcpu, atNs);
     else {
       machine.yields++;
-      vcpu.leftNs = 0;
+      vcpu.leftNs = this.#costs.hypercallNs;
       this.#giveUp(vcpu);
     }
   }
@@ -331,11 +272,15 @@ export class Machine implements Steps {
     if (locking) {
       this.#acquired(vcpu);
       vcpu.phase = CRITICAL;
-      this.#due(vcpu, atNs + this.#drawn(this.#options.criticalNs));
+      const { sectionPcpu } = vcpu.machine;
+      const isCold = sectionPcpu !== vcpu.pcpu && sectionPcpu !== -1;
+      vcpu.machine.sectionPcpu = vcpu.pcpu;
+      const coldNs = isCold ? this.#costs.coldSectionNs : 0;
+      this.#due(vcpu, atNs + coldNs + this.#drawn(this.#options.criticalNs));
       return;
     }
-    const { acquisitions } = this.#options;
-    if (acquisitions !== null && vcpu.acquisitions === acquisitions) {
+    const { acquisitions, drain, secondsMax } = this.#options;
+    if (vcpu.acquisitions === acquisitions || (drain && this.#nowNs >= secondsMax * 1e9)) {
       this.#unfinished--;
       vcpu.finishedNs = this.#nowNs;
       this.#leave(vcpu, 'finished');
@@ -370,8 +315,11 @@ export class Machine implements Steps {
     const { thread } = vcpu;
     vcpu.spinning = true;
     vcpu.spinSinceNs = atNs;
-    if (thread.spinWord !== SLICE) vcpu.machine.watchers[thread.spinWord].push(vcpu);
-    this.#due(vcpu, atNs + thread.budget * this.#spinNs);
+    const { spinWord } = thread;
+    if (spinWord >= 0) vcpu.machine.watchers[spinWord].push(vcpu);
+    if (spinWord === CHANGE) vcpu.machine.curious.push(vcpu);
+    const already = spinWord === CHANGE && vcpu.machine.changes !== vcpu.seenChanges;
+    this.#due(vcpu, atNs + (already ? 1 : thread.budget) * this.#spinNs);
   }
 
   /** Adds up what was burnt, in time and in iterations. */
@@ -384,8 +332,10 @@ export class Machine implements Steps {
     // may a part of one, of a budget that was not a whole number.
     const left = thread.budget - Math.floor(elapsedNs / this.#spinNs + 0.01);
     thread.budget = left < 1 ? 0 : left;
-    if (thread.spinWord === SLICE) return;
-    const watchers = vcpu.machine.watchers[thread.spinWord];
+    const { spinWord } = thread;
+    if (spinWord < 0 && spinWord !== CHANGE) return;
+    const { machine } = vcpu;
+    const watchers = spinWord === CHANGE ? machine.curious : machine.watchers[spinWord];
     watchers[watchers.indexOf(vcpu)] = watchers[watchers.length - 1];
     watchers.pop();
   }
@@ -393,12 +343,20 @@ export class Machine implements Steps {
   /** A word was written: whoever spun for that sees it, the later the more spin on the line. */
   #written(word: number): void {
     const vm = this.#vm;
+    this.#changed(vm, this.#nowNs + this.#costNs);
     const watchers = vm.watchers[word];
     if (watchers.length === 0) return;
     const seenNs = this.#nowNs + this.#costNs + (watchers.length - 1) * this.#costs.spinnerNs;
     for (const watcher of watchers)
       if (watcher.nextNs > seenNs && spinEnds(watcher.thread, vm.memory, watcher.sliceId))
         this.#due(watcher, seenNs);
+  }
+
+  /** Memory, or who runs: whoever looks at several things looks again. */
+  #changed(vm: Vm, atNs: number): void {
+    vm.changes++;
+    for (const vcpu of vm.curious)
+      if (vcpu.nextNs > atNs + this.#spinNs) this.#due(vcpu, atNs + this.#spinNs);
   }
 
   #halt(vcpu: Vcpu, atNs: number): void {
@@ -447,44 +405,48 @@ export class Machine implements Steps {
     vcpu.pcpu = -1;
     vcpu.state = state;
     vcpu.outNs = this.#nowNs;
+    this.#changed(vcpu.machine, this.#nowNs);
   }
 
   #leave(vcpu: Vcpu, state: State): void {
     const { pcpu } = vcpu;
     this.#off(vcpu, state);
-    this.#dispatch(pcpu, 0);
+    this.#dispatch(pcpu, 0, this.#costs.handoffNs);
   }
 
   #sliceEnds(pcpu: number, vcpu: Vcpu): void {
+    const { switchNs } = this.#costs;
     vcpu.leftNs = Math.max(0, vcpu.nextNs - this.#nowNs);
     this.#off(vcpu, 'runnable');
+    // With nobody else there is no preemption, only another slice.
+    const alone = this.#scheduler.empty;
     this.#scheduler.add(vcpu);
-    this.#dispatch(pcpu, 0, this.#options.sliceNs, vcpu);
+    this.#dispatch(pcpu, 0, alone ? 0 : switchNs, this.#options.sliceNs, vcpu);
   }
 
   /** Yield: anybody else first, whatever the priority. */
   #giveUp(vcpu: Vcpu): void {
     const { pcpu } = vcpu;
     this.#off(vcpu, 'runnable');
-    const other = this.#scheduler.take();
-    if (other === undefined) vcpu.leftNs += this.#costs.hypercallNs;
-    else this.#scheduler.add(vcpu);
-    this.#in(pcpu, other ?? vcpu, 0, this.#options.sliceNs, vcpu);
+    this.#scheduler.yielded(vcpu);
+    this.#scheduler.add(vcpu);
+    this.#dispatch(pcpu, 0, this.#costs.handoffNs, this.#options.sliceNs, vcpu);
   }
 
   #dispatch(
     pcpu: number,
     delayNs: number,
+    switchNs: number,
     sliceNs = this.#options.sliceNs,
     before: Vcpu | null = null,
   ): void {
     const vcpu = this.#scheduler.take();
-    if (vcpu !== undefined) this.#in(pcpu, vcpu, delayNs, sliceNs, before);
+    if (vcpu === undefined) return;
+    if (vcpu !== before) vcpu.switches++;
+    this.#in(pcpu, vcpu, this.#nowNs + delayNs + switchNs, sliceNs);
   }
 
-  #in(pcpu: number, vcpu: Vcpu, delayNs: number, sliceNs: number, before: Vcpu | null): void {
-    const inNs = this.#nowNs + delayNs + (vcpu === before ? 0 : this.#costs.switchNs);
-    if (vcpu !== before) vcpu.switches++;
+  #in(pcpu: number, vcpu: Vcpu, inNs: number, sliceNs: number): void {
     vcpu.state = 'running';
     vcpu.pcpu = pcpu;
     vcpu.inNs = inNs;
@@ -492,13 +454,17 @@ export class Machine implements Steps {
     vcpu.offNs += inNs - vcpu.outNs;
     // share_info, published before the vCPU runs (I-Spinlock 4.2.1; the minimal slice: 4.2.2).
     vcpu.sliceId++;
-    const { publish, ratelimitNs } = this.#options;
-    vcpu.preemptionNs = inNs + (publish === 'ratelimit' ? Math.min(ratelimitNs, sliceNs) : sliceNs);
+    const { publish, ratelimitNs, marginNs } = this.#options;
+    vcpu.preemptionNs =
+      inNs + (publish === 'ratelimit' ? Math.min(ratelimitNs, sliceNs) : sliceNs - marginNs);
     this.#running[pcpu] = vcpu;
-    const { jitterNs } = this.#costs;
+    const { jitterNs, lateNs } = this.#costs;
     const shiftNs = jitterNs === 0 ? 0 : (2 * this.#uniform() - 1) * jitterNs;
-    this.#sliceEndNs[pcpu] = inNs + Math.max(0, sliceNs + shiftNs);
+    this.#sliceEndNs[pcpu] = inNs + Math.max(0, sliceNs + shiftNs) + lateNs;
+    // What stood still was the processor, and that has passed while it was empty.
+    if (this.#delayNs[pcpu] < inNs) this.#delayNs[pcpu] = inNs + this.#untilDelay();
     this.#due(vcpu, vcpu.asleep ? NEVER : inNs + vcpu.leftNs);
+    this.#changed(vcpu.machine, inNs);
   }
 
   /** A halted vCPU was kicked: onto an idle processor, or in front of a lower priority. */
@@ -508,7 +474,7 @@ export class Machine implements Steps {
     this.#scheduler.add(vcpu);
     const idle = this.#running.indexOf(null);
     if (idle !== -1) {
-      this.#dispatch(idle, this.#costs.wakeNs);
+      this.#dispatch(idle, this.#costs.wakeNs, this.#costs.handoffNs);
       return;
     }
     let worst: Vcpu | null = null;
@@ -538,25 +504,8 @@ export class Machine implements Steps {
   // --- Steps: what the lock algorithms ask for.
 
   #touch(word: number, writes: boolean, atomic: boolean): void {
-    const vm = this.#vm;
-    const { pcpu } = this.#vcpu;
-    const line = Math.floor(word / WORDS_PER_LINE);
-    const at = line * this.#pcpus + pcpu;
-    const { localNs, atomicNs, transferNs } = this.#costs;
-    const hit = vm.cached[at] === vm.version[line];
-    if (hit && (!writes || vm.owner[line] === pcpu)) {
-      this.#costNs += atomic ? atomicNs : localNs;
-    } else {
-      // Transfers of one line come one after the other.
-      const startNs = Math.max(this.#nowNs, vm.busyNs[line]);
-      vm.busyNs[line] = startNs + transferNs;
-      this.#costNs += startNs - this.#nowNs + transferNs + (atomic ? atomicNs : 0);
-    }
-    if (writes) {
-      vm.version[line]++;
-      vm.owner[line] = pcpu;
-    } else if (vm.owner[line] !== pcpu) vm.owner[line] = -1;
-    vm.cached[at] = vm.version[line];
+    const { lines } = this.#vm;
+    this.#costNs += lines.touch(word, this.#vcpu.pcpu, writes, atomic, this.#nowNs);
   }
 
   load(word: number): number {
@@ -626,6 +575,17 @@ export class Machine implements Steps {
     this.#costNs += this.#costs.localNs;
     return this.#vcpu.sliceId;
   }
+
+  runs(index: number): boolean {
+    this.#costNs += this.#costs.localNs;
+    return this.#vm.vcpus[index].state === 'running';
+  }
+
+  asks(): void {
+    this.#vcpu.seenChanges = this.#vm.changes;
+  }
+
+  took(): void {}
 
   kick(index: number): void {
     this.#costNs += this.#costs.hypercallNs;

@@ -10,12 +10,8 @@ import {
   type LockName,
   type LockParameters,
 } from './lock-model.ts';
-import {
-  hvmIspinlock,
-  hvmIspinlockPaper,
-  pvIspinlock,
-  pvIspinlockPaper,
-} from './locks/ispinlock.ts';
+import { hvmIspinlock, pvIspinlock } from './locks/ispinlock.ts';
+import { hvmIspinlockPaper, pvIspinlockPaper } from './locks/ispinlock-paper.ts';
 import { jsMutex } from './locks/js-mutex.ts';
 import { mcs } from './locks/mcs.ts';
 import { oticket } from './locks/oticket.ts';

@@ -18,13 +18,14 @@ import {
   spinWhile,
   type Thread,
 } from './lock-model.ts';
-import { INFORMED } from './locks/ispinlock.ts';
+import { INFORMED, OWNER } from './locks/ispinlock.ts';
+import { PAPER } from './locks/ispinlock-paper.ts';
 import { MUTEX } from './locks/js-mutex.ts';
 import { MCS } from './locks/mcs.ts';
 import { PTS } from './locks/pts.ts';
 import { QSPIN } from './locks/pv-qspinlock.ts';
 import { PV } from './locks/pv-ticket.ts';
-import { MY, TAIL, TICKET } from './locks/ticket.ts';
+import { HEAD, MY, TAIL, TICKET } from './locks/ticket.ts';
 import { LOCK_MODELS } from './models.ts';
 
 export interface Mutant {
@@ -63,12 +64,12 @@ function mutant(
   return { of, name, finds: typeof finds === 'string' ? [finds] : finds, create };
 }
 
-const go =
-  (pc: number): Patch =>
-  (t) => {
+function go(pc: number): Patch {
+  return (t) => {
     t.pc = pc;
     return NEXT;
   };
+}
 
 /** tail = tail + 1 in two instructions. */
 function splitTicket(take: number, wait: number): Patches {
@@ -101,9 +102,64 @@ const ticketOfLql: Patches = {
     t.r[MY] = t.r[5];
     s.store(TAIL, t.r[MY] + 1);
     s.ticket();
-    t.budget = Number.POSITIVE_INFINITY;
-    t.pc = INFORMED.wait;
+    t.pc = INFORMED.own;
     return NEXT;
+  },
+};
+
+/** Joins whatever the queue does, as the paper's forms do. */
+const noOwnerCheck: Patches = { [INFORMED.scanHead]: go(INFORMED.take) };
+
+/** Whoever will have the next ticket is written down before it is taken. */
+const ownerBeforeTicket: Patches = {
+  [INFORMED.take]: (t, s) => {
+    t.r[5] = s.load(TAIL);
+    t.pc = EXTRA;
+    return NEXT;
+  },
+  // Two threads: places are a ticket's lowest bit. Three: its lowest two.
+  [EXTRA]: (t, s) => {
+    s.store(OWNER + (t.r[5] & 1), t.id + 1);
+    t.pc = EXTRA + 1;
+    return NEXT;
+  },
+  [EXTRA + 1]: (t, s) => {
+    t.r[5] = 0;
+    t.r[MY] = s.add(TAIL, 1);
+    s.ticket();
+    s.took();
+    t.pc = INFORMED.look;
+    return NEXT;
+  },
+};
+
+/** Whose ticket it is is never said. */
+const noOwner: Patches = {
+  [INFORMED.own]: (t, s) => {
+    s.took();
+    t.pc = INFORMED.look;
+    return NEXT;
+  },
+};
+
+/** One place for all: the last one to come. */
+const oneOwner: Patches = {
+  [INFORMED.own]: (t, s) => {
+    s.store(OWNER, t.id + 1);
+    s.took();
+    t.pc = INFORMED.look;
+    return NEXT;
+  },
+  [INFORMED.readOwner]: (t, s, original) =>
+    original(t, Object.create(s, { load: { value: () => s.load(OWNER) } })),
+};
+
+/** Only the holder is asked for. */
+const onlyTheHolder: Patches = {
+  [INFORMED.scanTail]: (t, s, original) => {
+    const outcome = original(t, s);
+    if (t.r[3] > 1) t.r[3] = 1;
+    return outcome;
   },
 };
 
@@ -173,31 +229,62 @@ export const MUTANTS: readonly Mutant[] = [
   mutant('oticket', 'slow path without its flag', 'lost wake-up', {
     [PV.setFlag]: go(PV.check),
   }),
-  mutant('hvm-ispinlock', 'slice id read anew in each turn of the loop', 'livelock', {
+  mutant('hvm-ispinlock', 'the tail read for lql is the ticket', SAME_TICKET, ticketOfLql),
+  mutant('hvm-ispinlock', 'joins a queue that stands still', 'standstill', noOwnerCheck),
+  mutant('hvm-ispinlock', 'owner written before the ticket', 'standstill', ownerBeforeTicket),
+  mutant('hvm-ispinlock', 'owner not written', 'standstill', noOwner),
+  mutant('hvm-ispinlock', 'one place for all owners', 'standstill', oneOwner),
+  mutant('hvm-ispinlock', 'looks whether the holder runs, and not the waiters', 'standstill', {
+    ...onlyTheHolder,
+  }),
+  mutant('hvm-ispinlock', 'waits for a change of one word only', ['lost wake-up', 'livelock'], {
     [INFORMED.incapable]: (t, s) => {
-      t.r[2] = s.sliceId();
       t.budget = Number.POSITIVE_INFINITY;
-      return spinWhile(t, SLICE, t.r[2]);
+      t.pc = INFORMED.readPreemption;
+      return spinWhile(t, HEAD, s.load(HEAD));
     },
   }),
-  mutant('hvm-ispinlock', 'the tail read for lql is the ticket', SAME_TICKET, ticketOfLql),
   mutant('pv-ispinlock', 'the tail read for lql is the ticket', SAME_TICKET, ticketOfLql),
+  mutant('pv-ispinlock', 'joins a queue that stands still', 'standstill', noOwnerCheck),
+  mutant('pv-ispinlock', 'owner written before the ticket', 'standstill', ownerBeforeTicket),
   mutant('pv-ispinlock', 'an incapable thread halts', 'lost wake-up', {
     [INFORMED.incapable]: (t) => {
-      t.pc = INFORMED.readSlice;
+      t.pc = INFORMED.readPreemption;
       return HALT;
+    },
+  }),
+  mutant('pv-ispinlock', 'a waiter does not yield', ['lost wake-up', 'livelock'], {
+    [INFORMED.nextState]: (t, s, original) => {
+      original(t, s);
+      return NEXT;
+    },
+  }),
+  mutant('pv-ispinlock', 'a waiter looks at itself', ['lost wake-up', 'livelock'], {
+    [INFORMED.nextOwner]: (t, s, original) => {
+      const load = () => {
+        s.load(OWNER);
+        return t.id + 1;
+      };
+      return original(t, Object.create(s, { load: { value: load } }));
+    },
+  }),
+  mutant('hvm-ispinlock-paper', 'slice id read anew in each turn of the loop', 'livelock', {
+    [PAPER.incapable]: (t, s) => {
+      t.r[4] = s.sliceId();
+      t.budget = Number.POSITIVE_INFINITY;
+      return spinWhile(t, SLICE, t.r[4]);
     },
   }),
   mutant(
     'hvm-ispinlock-paper',
     'ticket not taken atomically',
     SAME_TICKET,
-    splitTicket(INFORMED.take, INFORMED.wait),
+    splitTicket(PAPER.take, PAPER.wait),
   ),
   // The listing to the letter: __halt_cpu, which only an interrupt of the guest's timer ends.
   mutant('pv-ispinlock-paper', 'an incapable thread halts', 'lost wake-up', {
-    [INFORMED.incapable]: (t) => {
-      t.pc = INFORMED.take;
+    [PAPER.incapable]: (t) => {
+      t.pc = PAPER.take;
       return HALT;
     },
   }),

@@ -21,10 +21,15 @@ export interface SimulationOptions {
   readonly seconds?: number;
   /** How often each thread takes the lock; the run ends when the last has. Default: no bound. */
   readonly acquisitions?: number;
+  /** Each thread ends when it is through with what it was at after `seconds`, and the run with the
+   *  last of them, as the workloads do; otherwise the run is cut there. */
+  readonly drain?: boolean;
   readonly seed?: number;
   readonly scheduler?: 'credit' | 'round-robin';
   /** Default 30,000, Xen's. */
   readonly sliceUs?: number;
+  /** The time published is this much before the slice's end. Default 100, at most a tenth of it. */
+  readonly marginUs?: number;
   /** A slice is not cut shorter than this for a woken vCPU. Default 1,000, Xen's. */
   readonly ratelimitUs?: number;
   readonly boost?: boolean;
@@ -50,9 +55,11 @@ export interface MachineOptions {
   readonly vms: readonly Required<SimulatedVm>[];
   readonly secondsMax: number;
   readonly acquisitions: number | null;
+  readonly drain: boolean;
   readonly seed: number;
   readonly scheduler: 'credit' | 'round-robin';
   readonly sliceNs: number;
+  readonly marginNs: number;
   readonly ratelimitNs: number;
   readonly boost: boolean;
   readonly publish: 'slice' | 'ratelimit';
@@ -94,7 +101,7 @@ export interface VmResult {
   readonly fairnessCv: number;
   readonly runNsPerVcpu: readonly number[];
   readonly acquisitionsPerVcpu: readonly number[];
-  /** Empty without `acquisitions`. */
+  /** Empty without `acquisitions` or `drain`. */
   readonly finishedNsPerVcpu: readonly number[];
 }
 

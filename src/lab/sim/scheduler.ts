@@ -1,15 +1,15 @@
 /**
- * Which vCPU runs next: Xen's credit scheduler, or round robin. Keeps the runnable vCPUs that are
- * not running; the machine does the switching.
+ * Which vCPU runs next: Xen's credit scheduler, or round robin, as in native/hypervisor.c. Keeps
+ * the runnable vCPUs that are not running; the machine does the switching.
  *
  *   scheduler.add(vcpu)          runnable again: behind those of its priority
  *   scheduler.take()             the next to run, or undefined
  *   scheduler.account(elapsed)   each period: credit by weight, priorities anew
  *
- * Credit: a VM earns the machine's time in proportion to its weight, split over its active vCPUs;
- * running costs it. Credit left: UNDER; none: OVER; woken with credit left: BOOST, until it next
- * leaves its processor. One queue for all processors, where Xen has one each and steals when one
- * runs dry: the same but for which processor a vCPU comes back to.
+ * Credit: vCPUs earn the machine's time in proportion to their weight, running costs it. Credit
+ * left: UNDER; none: OVER; woken with credit left: BOOST, until it next leaves its processor; OVER
+ * after a yield, until the next accounting: behind everybody. One queue for all processors, where
+ * Xen has one each and steals when one runs dry.
  */
 export const BOOST = 0;
 export const UNDER = 1;
@@ -26,13 +26,23 @@ export interface Schedulable {
   active: boolean;
 }
 
+/** What the active vCPUs of a VM get together. */
+interface Share {
+  readonly vm: number;
+  readonly weight: number;
+  readonly active: number;
+  fairNs: number;
+  settled: boolean;
+}
+
 export class Scheduler<V extends Schedulable> {
   readonly #credit: boolean;
   readonly #boost: boolean;
   readonly #vcpus: readonly V[];
   readonly #pcpus: number;
-  readonly #capNs: number;
-  #queues: V[][] = [[], [], []];
+  readonly #sliceNs: number;
+  /** In the order they came. */
+  #queue: V[] = [];
 
   constructor(
     vcpus: readonly V[],
@@ -40,38 +50,43 @@ export class Scheduler<V extends Schedulable> {
       readonly scheduler: 'credit' | 'round-robin';
       readonly boost: boolean;
       readonly pcpus: number;
-      /** Most credit that can be saved or owed. */
-      readonly capNs: number;
+      readonly sliceNs: number;
     },
   ) {
     this.#vcpus = vcpus;
     this.#credit = options.scheduler === 'credit';
     this.#boost = options.boost && this.#credit;
     this.#pcpus = options.pcpus;
-    this.#capNs = options.capNs;
+    this.#sliceNs = options.sliceNs;
   }
 
   add(vcpu: V): void {
     vcpu.active = true;
-    this.#queues[vcpu.priority].push(vcpu);
+    this.#queue.push(vcpu);
   }
 
   take(): V | undefined {
-    const [boost, under, over] = this.#queues;
-    return boost.shift() ?? under.shift() ?? over.shift();
+    const queue = this.#queue;
+    let best = 0;
+    for (let i = 1; i < queue.length; i++) if (queue[i].priority < queue[best].priority) best = i;
+    return queue.length === 0 ? undefined : queue.splice(best, 1)[0];
   }
 
   get empty(): boolean {
-    const [boost, under, over] = this.#queues;
-    return boost.length === 0 && under.length === 0 && over.length === 0;
+    return this.#queue.length === 0;
   }
 
-  /** A vCPU has left its processor after running so long. */
+  /** A vCPU has left its processor, or stays there, after running so long. */
   ran(vcpu: V, elapsedNs: number): void {
     vcpu.active = true;
     if (!this.#credit) return;
-    vcpu.creditNs = Math.max(-this.#capNs, vcpu.creditNs - elapsedNs);
+    vcpu.creditNs -= elapsedNs;
     vcpu.priority = vcpu.creditNs < 0 ? OVER : UNDER;
+  }
+
+  /** A vCPU gave its processor away: before it is added. */
+  yielded(vcpu: V): void {
+    if (this.#credit) vcpu.priority = OVER;
   }
 
   /** A vCPU that slept was woken. */
@@ -82,20 +97,41 @@ export class Scheduler<V extends Schedulable> {
   account(elapsedNs: number): void {
     if (!this.#credit) return;
     const active = this.#vcpus.filter((vcpu) => vcpu.active);
-    const count = new Map<number, number>();
-    let weights = 0;
+    const shares = this.#shares(active, elapsedNs);
+    const queued = new Set(this.#queue);
     for (const vcpu of active) {
-      if (!count.has(vcpu.vm)) weights += vcpu.weight;
-      count.set(vcpu.vm, (count.get(vcpu.vm) ?? 0) + 1);
+      const { fairNs, active: count } = shares.get(vcpu.vm) as Share;
+      const credit = Math.min(elapsedNs, vcpu.creditNs + fairNs / count);
+      vcpu.creditNs = Math.max(-2 * (elapsedNs + this.#sliceNs), credit);
+      if (!queued.has(vcpu) || vcpu.priority !== BOOST)
+        vcpu.priority = vcpu.creditNs < 0 ? OVER : UNDER;
+      vcpu.active = queued.has(vcpu);
     }
-    for (const vcpu of active) {
-      const share = vcpu.weight / weights / (count.get(vcpu.vm) as number);
-      vcpu.creditNs = Math.min(this.#capNs, vcpu.creditNs + elapsedNs * this.#pcpus * share);
-      if (vcpu.priority !== BOOST) vcpu.priority = vcpu.creditNs < 0 ? OVER : UNDER;
-      vcpu.active = false;
+  }
+
+  /** By weight, but no VM gets more than one processor for each of its active vCPUs: what is left
+   *  over goes to the others (Xen's csched_acct). */
+  #shares(active: readonly V[], elapsedNs: number): Map<number, Share> {
+    const shares = new Map<number, Share>();
+    for (const { vm, weight } of active) {
+      const before = shares.get(vm)?.active ?? 0;
+      shares.set(vm, { vm, weight, active: before + 1, fairNs: 0, settled: false });
     }
-    const queued = this.#queues.flat();
-    this.#queues = [[], [], []];
-    for (const vcpu of queued) this.add(vcpu);
+    let totalNs = elapsedNs * this.#pcpus;
+    for (let again = true; again; ) {
+      again = false;
+      const open = [...shares.values()].filter(({ settled }) => !settled);
+      const weights = open.reduce((sum, share) => sum + share.weight * share.active, 0);
+      const leftNs = totalNs;
+      for (const share of open) {
+        share.fairNs = (leftNs * share.weight * share.active) / weights;
+        const peakNs = elapsedNs * share.active;
+        if (share.fairNs < peakNs) continue;
+        share.fairNs = peakNs;
+        share.settled = again = true;
+        totalNs -= peakNs;
+      }
+    }
+    return shares;
   }
 }

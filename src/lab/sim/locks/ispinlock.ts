@@ -1,114 +1,155 @@
 /**
- * `hvm-ispinlock`, `pv-ispinlock` and their `-paper` forms (I-Spinlock 4.1, 4.2.2): a ticket
- * spinlock whose tickets are given only to a thread that can be through before its vCPU is
- * preempted:
+ * `hvm-ispinlock` and `pv-ispinlock` as they are in src/locks/: a thread takes a ticket if it is
+ * capable (capability.ts) and everybody with a ticket runs (src/locks/owners.ts); an incapable one
+ * looks again, HVM in a PAUSE loop, PV after a yield. Who waits with a ticket spins; PV yields while
+ * who is next does not run.
  *
- *   lock_cap = r_ts - (lql + 1) * csd       r_ts = preemption time - now
- *
- * An incapable thread waits for its next slice: HVM spins until the slice id changes, PV gives the
- * processor back. The listing halts there; as nobody would kick it, the hypercall is the yield
- * that halting amounts to. `-paper` takes the ticket after one wait, as the listing does; the
- * others look at the capability again.
+ * Words: head, tail, then a place for the owner of each ticket, by the ticket's lowest bits.
  */
 import {
+  DONE,
   type LockModel,
   type LockName,
   type LockParameters,
   NEXT,
   type Outcome,
-  SLICE,
   type Steps,
-  spinWhile,
+  spinUntil,
+  spinUntilChange,
   type Thread,
   YIELD,
 } from '../lock-model.ts';
-import { awaitTicket, HEAD, TAIL, takeTicket, ticketUnlock } from './ticket.ts';
+import { CAPABILITY, lockCap } from './capability.ts';
+import { awaitTicket, HEAD, MY, TAIL, ticketUnlock } from './ticket.ts';
 
-/** Registers, beside the ticket's: slice id, what is left of the slice, the head. */
-const SLICE_ID = 2;
+export const OWNER = 2;
+
+/** Registers, beside the ticket's: the ticket looked at, how many are left, whose it is. */
+const AT = 2;
 const LEFT = 3;
-const SERVED = 4;
+const MARK = 4;
 
 export const INFORMED = {
-  readSlice: 0,
-  readPreemption: 1,
-  readClock: 2,
-  readHead: 3,
-  readTail: 4,
-  incapable: 5,
-  take: 6,
-  wait: 7,
+  ...CAPABILITY,
+  scanHead: 5,
+  scanTail: 6,
+  readOwner: 7,
+  readState: 8,
+  incapable: 9,
+  take: 10,
+  own: 11,
+  look: 12,
+  wait: 13,
+  nextHead: 14,
+  nextOwner: 15,
+  nextState: 16,
 } as const;
 
-export interface InformedShape {
-  readonly name: LockName;
-  readonly incapable: 'spin' | 'yield';
-  readonly recheck: boolean;
+export const hvmIspinlock = (parameters: LockParameters) =>
+  informedOf(parameters, 'hvm-ispinlock', true);
+export const pvIspinlock = (parameters: LockParameters) =>
+  informedOf(parameters, 'pv-ispinlock', false);
+
+function to(t: Thread, pc: number): Outcome {
+  t.pc = pc;
+  return NEXT;
 }
 
-export const hvmIspinlock = (parameters: LockParameters) =>
-  informedOf(parameters, { name: 'hvm-ispinlock', incapable: 'spin', recheck: true });
-export const pvIspinlock = (parameters: LockParameters) =>
-  informedOf(parameters, { name: 'pv-ispinlock', incapable: 'yield', recheck: true });
-export const hvmIspinlockPaper = (parameters: LockParameters) =>
-  informedOf(parameters, { name: 'hvm-ispinlock-paper', incapable: 'spin', recheck: false });
-export const pvIspinlockPaper = (parameters: LockParameters) =>
-  informedOf(parameters, { name: 'pv-ispinlock-paper', incapable: 'yield', recheck: false });
+/** A place for every vCPU, and a power of two of them. */
+function slots(threads: number): number {
+  let size = 1;
+  while (size < threads) size *= 2;
+  return size;
+}
 
-export function informedOf(
-  { csdNs }: LockParameters,
-  { name, incapable, recheck }: InformedShape,
-): LockModel {
-  // Only the spinning form has to know which slice it was found incapable in.
-  const start = incapable === 'spin' ? INFORMED.readSlice : INFORMED.readPreemption;
-  const afterWait = recheck ? start : INFORMED.take;
+function informedOf(parameters: LockParameters, name: LockName, spins: boolean): LockModel {
+  const { csdNs, lookEvery, threads } = parameters;
+  const size = slots(threads);
+  const owner = (ticket: number) => OWNER + (ticket & (size - 1));
 
   function lock(t: Thread, s: Steps): Outcome {
     switch (t.pc) {
-      case INFORMED.readSlice:
-        if (incapable === 'yield') return readPreemption(t, s);
-        t.r[SLICE_ID] = s.sliceId();
-        t.pc = INFORMED.readPreemption;
-        return NEXT;
-      case INFORMED.readPreemption:
-        return readPreemption(t, s);
-      case INFORMED.readClock:
-        t.r[LEFT] -= s.nowNs();
-        t.pc = INFORMED.readHead;
-        return NEXT;
-      // Head before tail: head then is not ahead of it.
-      case INFORMED.readHead:
-        t.r[SERVED] = s.load(HEAD);
-        t.pc = INFORMED.readTail;
-        return NEXT;
-      case INFORMED.readTail: {
-        const lql = (s.load(TAIL) - t.r[SERVED]) | 0;
-        const lockCap = t.r[LEFT] - (lql + 1) * csdNs;
-        t.r[LEFT] = 0;
-        t.pc = lockCap < 0 ? INFORMED.incapable : INFORMED.take;
-        return NEXT;
-      }
+      // owners.allRun()
+      case INFORMED.scanHead:
+        t.r[AT] = s.load(HEAD);
+        return to(t, INFORMED.scanTail);
+      case INFORMED.scanTail:
+        t.r[LEFT] = (s.load(TAIL) - t.r[AT]) | 0;
+        return scan(t);
+      case INFORMED.readOwner:
+        t.r[MARK] = s.load(owner(t.r[AT]));
+        return t.r[MARK] === 0 ? nextTicket(t) : to(t, INFORMED.readState);
+      case INFORMED.readState:
+        if (s.runs(t.r[MARK] - 1)) return nextTicket(t);
+        clear(t);
+        return to(t, INFORMED.incapable);
+
       case INFORMED.incapable:
-        if (incapable === 'yield') {
-          t.pc = afterWait;
-          return YIELD;
-        }
-        t.budget = Number.POSITIVE_INFINITY;
-        if (s.sliceId() === t.r[SLICE_ID]) return spinWhile(t, SLICE, t.r[SLICE_ID]);
-        t.pc = afterWait;
-        return NEXT;
+        return incapable(t);
       case INFORMED.take:
-        return takeTicket(t, s, INFORMED.wait);
+        t.r[MY] = s.add(TAIL, 1);
+        s.ticket();
+        return to(t, INFORMED.own);
+      case INFORMED.own:
+        s.store(owner(t.r[MY]), t.id + 1);
+        s.took();
+        return to(t, INFORMED.look);
+      case INFORMED.look:
+        if (s.load(HEAD) === t.r[MY]) return DONE;
+        return waitFor(t);
+      case INFORMED.wait:
+        if (spins) return awaitTicket(t, s);
+        if (s.load(HEAD) === t.r[MY]) return DONE;
+        return t.budget > 0 ? spinUntil(t, HEAD, t.r[MY]) : to(t, INFORMED.nextHead);
+
+      // owners.nextRuns()
+      case INFORMED.nextHead:
+        t.r[AT] = s.load(HEAD);
+        return to(t, INFORMED.nextOwner);
+      case INFORMED.nextOwner:
+        t.r[MARK] = s.load(owner(t.r[AT]));
+        return t.r[MARK] === 0 ? waitFor(t) : to(t, INFORMED.nextState);
+      case INFORMED.nextState: {
+        const runs = s.runs(t.r[MARK] - 1);
+        waitFor(t);
+        return runs ? NEXT : YIELD;
+      }
       default:
-        return awaitTicket(t, s);
+        return lockCap(t, s, csdNs, INFORMED.scanHead, INFORMED.incapable);
     }
   }
 
-  function readPreemption(t: Thread, s: Steps): Outcome {
-    t.r[LEFT] = s.preemptionNs();
-    t.pc = INFORMED.readClock;
-    return NEXT;
+  function scan(t: Thread): Outcome {
+    if (t.r[LEFT] > 0) return to(t, INFORMED.readOwner);
+    clear(t);
+    return to(t, INFORMED.take);
   }
 
-  return { name, fifo: true, words: 2, lock, unlock: ticketUnlock };
+  function nextTicket(t: Thread): Outcome {
+    t.r[AT] = (t.r[AT] + 1) | 0;
+    t.r[LEFT] -= 1;
+    t.r[MARK] = 0;
+    return scan(t);
+  }
+
+  function incapable(t: Thread): Outcome {
+    t.pc = INFORMED.readPreemption;
+    if (!spins) return YIELD;
+    t.budget = Number.POSITIVE_INFINITY;
+    return spinUntilChange(t);
+  }
+
+  function waitFor(t: Thread): Outcome {
+    clear(t);
+    t.budget = spins ? Number.POSITIVE_INFINITY : lookEvery;
+    return to(t, INFORMED.wait);
+  }
+
+  function clear(t: Thread): void {
+    t.r[AT] = 0;
+    t.r[LEFT] = 0;
+    t.r[MARK] = 0;
+  }
+
+  return { name, fifo: true, owners: true, words: OWNER + size, lock, unlock: ticketUnlock };
 }
