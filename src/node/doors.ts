@@ -7,6 +7,7 @@
  *
  * A door stays for good: fs.stat is the same function before the first call and after it.
  */
+import dgram, { type Socket } from 'node:dgram';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { runtime } from './bundles.ts';
@@ -31,6 +32,7 @@ export function installDoors(): void {
   const promises = () => runtime().fs().promises as unknown as Functions;
   put(fs as unknown as Functions, CALLBACK_NAMES, originals.fs, callbacks);
   put(fs.promises as unknown as Functions, PROMISE_NAMES, originals.promises, promises);
+  dgram.createSocket = datagramDoor(dgram.createSocket) as typeof dgram.createSocket;
   syncBuiltinESMExports();
   shared().prepare = prepare;
   // Node's own tests replace its internals before the first call: be there before them.
@@ -61,6 +63,25 @@ function door(original: AnyFunction, open: () => AnyFunction): AnyFunction {
     return inside.apply(this, args);
   }, original);
 }
+
+/** A socket is Node's own; the runtime takes over the half of it that receives and sends. */
+function datagramDoor(original: AnyFunction): AnyFunction {
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    const socket = original.apply(this, args) as Socket;
+    adopt ??= openOr(
+      () => {
+        const { adoptSocket, shortenSend } = runtime().dgramSockets;
+        shortenSend();
+        return adoptSocket;
+      },
+      () => {},
+    );
+    adopt(socket, args[0]);
+    return socket;
+  }, original);
+}
+
+let adopt: AnyFunction | undefined;
 
 /** Without a runtime to be read (another user, another root) there is still Node. */
 function openOr(open: () => AnyFunction, original: AnyFunction): AnyFunction {

@@ -29,6 +29,8 @@ export class SocketQueue {
   /** Of the completion that next() found. */
   result = 0;
   flags = 0;
+  /** What tag() gave the request. */
+  tag = 0;
   /** Rises with every enter: what was put in an earlier turn is Linux's. */
   turn = 0;
   /** Kernel entries made. */
@@ -125,6 +127,11 @@ export class SocketQueue {
     this.#sqes[entry + SQE.addrLen] = nameLength;
   }
 
+  /** A number of the owner's own, to know the completion by. */
+  tagged(entry: number, tag: number): void {
+    this.#sqes[entry + SQE.userData + 1] = tag;
+  }
+
   #findSlots(): void {
     for (let tries = 0; tries < 3; tries++) {
       // Pairs with Linux's release of head: the slots we reuse are no longer being read.
@@ -169,6 +176,7 @@ export class SocketQueue {
     this.#localCqHead = (this.#localCqHead + 1) | 0;
     this.result = words[at + CQE.result];
     this.flags = words[at + CQE.flags];
+    this.tag = words[at + CQE.generation];
     return words[at + CQE.userData];
   }
 

@@ -59,6 +59,11 @@ export interface SocketOwner {
   completed(kind: number, result: number, flags: number): boolean;
 }
 
+/** Where things are in the buffer of a datagram: struct io_uring_recvmsg_out, name, payload. */
+export const RECEIVED = { payloadLength: 8, name: 16, nameLength: 28, payload: 16 + 28 } as const;
+const SIZEOF_MSGHDR = 56;
+const MSGHDR_NAMELEN = 8;
+
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const MSG_WAITALL = 0x100;
@@ -71,6 +76,7 @@ export class Sockets implements Source {
   readonly queue: SocketQueue;
   /** For socket(2): what the tier wants. A ring retries by itself, so its sockets block. */
   readonly socketFlags: number;
+  readonly nonBlocking: boolean;
   /** Of the completion being delivered: where in the arena the received data begins. */
   receivedAt = 0;
 
@@ -81,6 +87,7 @@ export class Sockets implements Source {
   readonly #low: number;
   readonly #high: number;
   #open = 0;
+  #messageHeader = -1;
   /** Run before the next enter, and when buffers were given back. */
   #dirty: (() => void)[] = [];
   #starved: (() => void)[] = [];
@@ -100,6 +107,7 @@ export class Sockets implements Source {
     this.#descriptors = new Int32Array(mapped.arena, DESCRIPTORS_AT, SLOTS_MAX);
     this.queue = new SocketQueue(native, mapped);
     this.#buffers = new BufferRing(mapped.arena, this.#low, this.#high);
+    this.nonBlocking = mapped.ready !== 0;
     this.socketFlags = SOCK_CLOEXEC | (mapped.ready ? SOCK_NONBLOCK : 0);
   }
 
@@ -141,10 +149,19 @@ export class Sockets implements Source {
     this.#put(OP.recv | SQE_BUFFER_SELECT | RECV_MULTISHOT, fd, 0, 0, 0, slot, KIND.receive);
   }
 
-  /** Datagrams; `header` is a struct msghdr in a send block, read when it is handed over. */
-  receiveMessages(slot: number, fd: number, header: number): void {
+  /** Datagrams, each behind a header and the sender's name: see RECEIVED. */
+  receiveMessages(slot: number, fd: number): void {
     const op = OP.recvmsg | SQE_BUFFER_SELECT | RECV_MULTISHOT;
-    this.#put(op, fd, header, 1, 0, slot, KIND.receive);
+    if (this.#messageHeader === -1) this.#messageHeader = this.#makeMessageHeader();
+    this.#put(op, fd, this.#messageHeader, 1, 0, slot, KIND.receive);
+  }
+
+  /** A struct msghdr that says how long names may be; every socket uses the same one. */
+  #makeMessageHeader(): number {
+    const at = this.blocks.take(SIZEOF_MSGHDR);
+    this.arena.fill(0, at, at + SIZEOF_MSGHDR);
+    this.arena.writeUInt32LE(RECEIVED.nameLength, at + MSGHDR_NAMELEN);
+    return at;
   }
 
   /** All of `length` bytes of a block: one completion. Returns the queue's entry. */
@@ -165,8 +182,10 @@ export class Sockets implements Source {
     length: number,
     name: number,
     nameLength: number,
+    tag: number,
   ): void {
     const entry = this.#put(OP.send, fd, block, length, MSG_NOSIGNAL, slot, KIND.send);
+    this.queue.tagged(entry, tag);
     if (nameLength > 0) this.queue.offset(entry, this.#low + name, this.#high, nameLength);
   }
 
@@ -179,6 +198,14 @@ export class Sockets implements Source {
   cancel(fd: number): void {
     this.queue.put(OP.asyncCancel, fd, 0, 0, 0, CANCEL_DESCRIPTOR, KIND.none);
     this.kernel.expect();
+  }
+
+  /** The same at once: Linux has let go of the descriptor when this returns. The completions are
+   *  delivered later. */
+  cancelNow(fd: number): void {
+    this.cancel(fd);
+    this.queue.enter();
+    this.queue.enter();
   }
 
   cancelReceive(slot: number, fd: number): void {
