@@ -329,7 +329,9 @@ export class Connection implements SocketOwner {
 
   #enqueue(bytes: Uint8Array): number {
     this.#queue ??= [];
-    this.#queue.push(bytes);
+    // What was received is not there for long.
+    const received = bytes.buffer === this.#sockets.arena.buffer;
+    this.#queue.push(received ? Buffer.from(bytes) : bytes);
     if (this.#block === -1) this.#sendMore();
     return bytes.length;
   }

@@ -79,6 +79,8 @@ export class Sockets implements Source {
   readonly nonBlocking: boolean;
   /** Of the completion being delivered: where in the arena the received data begins. */
   receivedAt = 0;
+  /** How often a receive ended because all buffers were taken. */
+  starvations = 0;
 
   readonly #owners: (SocketOwner | null)[] = [];
   readonly #freeSlots: number[] = [];
@@ -246,6 +248,7 @@ export class Sockets implements Source {
 
   /** A receive ended for want of buffers: `again` is called when some were given back. */
   whenBuffers(again: () => void): void {
+    this.starvations++;
     this.#starved.push(again);
   }
 
