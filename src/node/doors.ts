@@ -10,6 +10,7 @@
 import dgram, { type Socket } from 'node:dgram';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
+import net from 'node:net';
 import { runtime } from './bundles.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { shared } from './shared.ts';
@@ -32,6 +33,7 @@ export function installDoors(): void {
   const promises = () => runtime().fs().promises as unknown as Functions;
   put(fs as unknown as Functions, CALLBACK_NAMES, originals.fs, callbacks);
   put(fs.promises as unknown as Functions, PROMISE_NAMES, originals.promises, promises);
+  streamDoors();
   dgram.createSocket = datagramDoor(dgram.createSocket) as typeof dgram.createSocket;
   syncBuiltinESMExports();
   shared().prepare = prepare;
@@ -79,6 +81,17 @@ function datagramDoor(original: AnyFunction): AnyFunction {
     adopt(socket, args[0]);
     return socket;
   }, original);
+}
+
+/** Every server listens through the one, every client connects through the other. */
+function streamDoors(): void {
+  const server = net.Server.prototype as unknown as Functions;
+  const socket = net.Socket.prototype as unknown as Functions;
+  const { _listen2: listen } = server;
+  const { connect } = socket;
+  if (typeof listen !== 'function' || typeof connect !== 'function') return;
+  server._listen2 = door(listen, () => runtime().netSockets.listenForm(listen));
+  socket.connect = door(connect, () => runtime().netSockets.connectForm(connect));
 }
 
 let adopt: AnyFunction | undefined;

@@ -241,7 +241,9 @@ export class Datagrams implements SocketOwner {
     if (this.#released) return;
     this.#released = true;
     this.#wanted = false;
-    if (this.#armed || this.queued > 0) this.#sockets.cancelNow(this.fd);
+    // Without io_uring it also has epoll forget the descriptor.
+    if (this.#armed || this.queued > 0 || this.#sockets.nonBlocking)
+      this.#sockets.cancelNow(this.fd);
     const open = this.#filling;
     if (open !== null && open.datagrams === 0) {
       this.#sockets.blocks.give(open.block);

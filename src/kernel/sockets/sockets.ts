@@ -20,11 +20,14 @@
  * completed. Nothing of the program's own is ever shown to Linux, so that nothing of it can be
  * moved or freed under Linux' hands.
  */
+import { isMainThread } from 'node:worker_threads';
 import {
   ACCEPT_MULTISHOT,
   CANCEL_DESCRIPTOR,
+  CQE,
   CQE_BUFFER,
   CQE_BUFFER_SHIFT,
+  CQE_WORDS,
   OP,
   RECV_MULTISHOT,
   SQE_BUFFER_SELECT,
@@ -57,7 +60,11 @@ export interface SocketOwner {
   /** A request has completed, or one that stands has brought something. `result` is -errno when
    *  it failed. True: something of the program's has run. */
   completed(kind: number, result: number, flags: number): boolean;
+  /** Sends at once what was written and does not wait for room. */
+  flush?(): void;
 }
+
+const isKind = (userData: number): boolean => userData >>> SLOT_BITS !== KIND.none;
 
 /** Where things are in the buffer of a datagram: struct io_uring_recvmsg_out, name, payload. */
 export const RECEIVED = { payloadLength: 8, name: 16, nameLength: 28, payload: 16 + 28 } as const;
@@ -282,6 +289,29 @@ export class Sockets implements Source {
     this.blocks.retryWaiting();
   }
 
+  /** Hands over what is queued, and tells one owner what has completed for it, before its turn. */
+  advance(slot: number): void {
+    const { queue } = this;
+    queue.enter();
+    const taken = queue.takeOut((userData) => (userData & SLOT_MASK) === slot && isKind(userData));
+    const owner = this.#owners[slot];
+    for (let at = 0; at < taken.length; at += CQE_WORDS) {
+      const flags = taken[at + CQE.flags];
+      queue.tag = taken[at + CQE.generation];
+      if ((flags & CQE_BUFFER) !== 0) {
+        const buffer = flags >>> CQE_BUFFER_SHIFT;
+        this.receivedAt = this.#buffers.offsetOf(buffer);
+        this.#buffers.give(buffer);
+      }
+      owner?.completed(taken[at + CQE.userData] >>> SLOT_BITS, taken[at + CQE.result], flags);
+    }
+  }
+
+  /** The program ends now: what was written leaves, as far as Linux has room. */
+  flushAll(): void {
+    for (const owner of this.#owners) owner?.flush?.();
+  }
+
   /** A connection was accepted, and its slot is claimed: the completion must not be seen again,
    *  should this thread end now. */
   accepted(): void {
@@ -294,6 +324,17 @@ export class Sockets implements Source {
   }
 }
 
+/** process.exit() right after a write: Node has sent it by then, so we do, too. */
+function flushAtExit(sockets: Sockets): void {
+  if (!isMainThread) return;
+  const target = process as unknown as { reallyExit: (code: number) => void };
+  const { reallyExit } = target;
+  target.reallyExit = function (this: unknown, code) {
+    sockets.flushAll();
+    return reallyExit.call(this, code);
+  };
+}
+
 const made = new WeakMap<Kernel, Sockets>();
 
 /** The sockets of a kernel, made at the first call. Throws where they cannot be. */
@@ -302,6 +343,7 @@ export function socketsOf(kernel: Kernel): Sockets {
   if (sockets === undefined) {
     sockets = kernel.attach((native) => new Sockets(kernel, native, kernel.ring !== null));
     made.set(kernel, sockets);
+    flushAtExit(sockets);
   }
   return sockets;
 }
