@@ -11,7 +11,9 @@
  * loading the first one quick, with the Node that built it (scripts/code-cache.mjs).
  */
 import { spawnSync } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs, { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -165,6 +167,8 @@ function writeTypeEntries() {
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
+  write('dgram', same('node:dgram'), both('node:dgram'));
+  write('net', same('node:net'), both('node:net'));
   write('register', 'export {};\n', 'export {};\n');
 }
 
@@ -174,6 +178,8 @@ async function writeEntries() {
   writeEntry('index', 'index', Object.keys(runtime.index));
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
+  writeEntry('dgram', 'dgram()', Object.keys(dgram));
+  writeEntry('net', 'net()', Object.keys(net));
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
   const vcpus = createRequire(import.meta.url)(join(dist, 'vcpus.cjs'));
   writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');

@@ -7,5 +7,9 @@
 export { syscallNumber } from './abi/syscalls.ts';
 export * as index from './index.ts';
 export { loadAddon } from './native/addon.ts';
+export * as dgramSockets from './node/dgram/dgram.ts';
+export { traplessDgram as dgram } from './node/dgram/dgram.ts';
 export { traplessFs as fs } from './node/fs.ts';
+export * as netSockets from './node/net/net.ts';
+export { traplessNet as net } from './node/net/net.ts';
 export * as syscall from './syscall.ts';
