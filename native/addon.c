@@ -8,32 +8,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "binding.h"
 #include "hypervisor_binding.h"
-#include "kernel.h"
-#include "napi_util.h"
 
-/* What ties a kernel to its environment. Owned by the kernel until it is closed, and by each of
- * the methods, which JavaScript may keep for longer. */
-struct binding {
-  struct tl_kernel* kernel; /* null: closed */
-  napi_env env;
-  napi_ref drain;
-  napi_async_cleanup_hook_handle hook;
-  int owners;
-};
-
-static void binding_release(struct binding* b) {
+static void binding_release(struct tl_binding* b) {
   if (--b->owners == 0) free(b);
 }
 
-/* Reads the arguments and finds the kernel a method is bound to. Null, with an exception
- * pending, when that kernel was closed, or is about to be: its spot and ring are gone. */
-static struct binding* get_args(napi_env env, napi_callback_info info, size_t want,
-                                napi_value* args) {
+struct tl_binding* tl_method_args(napi_env env, napi_callback_info info, size_t want,
+                                  napi_value* args) {
   size_t count = want;
   void* data = NULL;
   TL_TRY(env, napi_get_cb_info(env, info, &count, args, NULL, &data));
-  struct binding* const b = data;
+  struct tl_binding* const b = data;
   if (b->kernel && !b->kernel->closing) return b;
   napi_throw_error(env, NULL, "trapless: this kernel was closed; register() a new one");
   return NULL;
@@ -43,7 +30,7 @@ static struct binding* get_args(napi_env env, napi_callback_info info, size_t wa
 
 /* One crossing into JavaScript per harvest. An exception thrown by a user's callback goes where
  * Node's own would (uncaughtException); if the program survives it, the harvest goes on. */
-static int drain_once(struct binding* b, int* left) {
+static int drain_once(struct tl_binding* b, int* left) {
   napi_env const env = b->env;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return 0;
@@ -76,7 +63,7 @@ static int drain_once(struct binding* b, int* left) {
 }
 
 static int drain(struct tl_kernel* k) {
-  struct binding* const b = k->data;
+  struct tl_binding* const b = k->data;
   int left = 0;
   while (!k->closing && drain_once(b, &left)) {
   }
@@ -92,7 +79,7 @@ static void on_memory_collected(napi_env env, void* data, void* hint) {
 }
 
 static void on_closed(struct tl_kernel* k) {
-  struct binding* const b = k->data;
+  struct tl_binding* const b = k->data;
   if (b->hook) napi_remove_async_cleanup_hook(b->hook);
   b->hook = NULL;
   b->kernel = NULL; /* the methods throw from here on */
@@ -114,7 +101,7 @@ static void on_environment_ends(napi_async_cleanup_hook_handle hook, void* data)
   tl_kernel_close(k, on_closed);
 }
 
-static void close_now(struct binding* b) {
+static void close_now(struct tl_binding* b) {
   if (b->drain) napi_delete_reference(b->env, b->drain);
   b->drain = NULL;
   tl_kernel_close(b->kernel, on_closed);
@@ -123,7 +110,7 @@ static void close_now(struct binding* b) {
 static napi_value kernel_close(napi_env env, napi_callback_info info) {
   void* data = NULL;
   TL_TRY(env, napi_get_cb_info(env, info, NULL, NULL, NULL, &data));
-  struct binding* const b = data;
+  struct tl_binding* const b = data;
   if (b->kernel && !b->kernel->closing) close_now(b);
   return NULL;
 }
@@ -135,7 +122,7 @@ static napi_value kernel_close(napi_env env, napi_callback_info info) {
  * not run meanwhile. */
 static napi_value kernel_spot(napi_env env, napi_callback_info info) {
   napi_value args[3];
-  struct binding* const b = get_args(env, info, 3, args);
+  struct tl_binding* const b = tl_method_args(env, info, 3, args);
   if (!b) return NULL;
   struct tl_kernel* const k = b->kernel;
   const struct tl_desk* const desk = &k->crew.desk;
@@ -165,7 +152,7 @@ static napi_value kernel_wake(napi_env env, napi_callback_info info) {
 
 static napi_value kernel_ref(napi_env env, napi_callback_info info) {
   napi_value args[1];
-  struct binding* const b = get_args(env, info, 1, args);
+  struct tl_binding* const b = tl_method_args(env, info, 1, args);
   if (!b) return NULL;
   bool alive = false;
   napi_get_value_bool(env, args[0], &alive);
@@ -174,7 +161,7 @@ static napi_value kernel_ref(napi_env env, napi_callback_info info) {
 }
 
 static napi_value kernel_other_work(napi_env env, napi_callback_info info) {
-  struct binding* const b = get_args(env, info, 0, NULL);
+  struct tl_binding* const b = tl_method_args(env, info, 0, NULL);
   if (!b) return NULL;
   napi_value result;
   TL_TRY(env, napi_get_boolean(env, tl_kernel_other_work(b->kernel, uv_hrtime()), &result));
@@ -183,7 +170,7 @@ static napi_value kernel_other_work(napi_env env, napi_callback_info info) {
 
 static napi_value kernel_wait(napi_env env, napi_callback_info info) {
   napi_value args[1];
-  struct binding* const b = get_args(env, info, 1, args);
+  struct tl_binding* const b = tl_method_args(env, info, 1, args);
   if (!b) return NULL;
   return tl_napi_from_int(env, tl_kernel_wait(b->kernel, tl_napi_int(env, args[0], -1)));
 }
@@ -221,7 +208,7 @@ static napi_value ring_view(napi_env env, struct tl_kernel* k, void* at, size_t 
 
 static napi_value kernel_ring_open(napi_env env, napi_callback_info info) {
   napi_value args[3];
-  struct binding* const b = get_args(env, info, 3, args);
+  struct tl_binding* const b = tl_method_args(env, info, 3, args);
   if (!b) return NULL;
   struct tl_kernel* const k = b->kernel;
   struct tl_ring_options const options = {.entries = (uint32_t)tl_napi_int(env, args[0], 256),
@@ -261,7 +248,7 @@ static napi_value kernel_ring_open(napi_env env, napi_callback_info info) {
 
 static napi_value kernel_ring_enter(napi_env env, napi_callback_info info) {
   napi_value args[3];
-  struct binding* const b = get_args(env, info, 3, args);
+  struct tl_binding* const b = tl_method_args(env, info, 3, args);
   if (!b) return NULL;
   int const r = tl_ring_enter(&b->kernel->ring, (uint32_t)tl_napi_int(env, args[0], 0),
                               (uint32_t)tl_napi_int(env, args[1], 0),
@@ -270,7 +257,7 @@ static napi_value kernel_ring_enter(napi_env env, napi_callback_info info) {
 }
 
 static napi_value kernel_ring_close(napi_env env, napi_callback_info info) {
-  struct binding* const b = get_args(env, info, 0, NULL);
+  struct tl_binding* const b = tl_method_args(env, info, 0, NULL);
   if (!b) return NULL;
   ring_close(b->kernel);
   return NULL;
@@ -282,8 +269,8 @@ static napi_value buffer_address(napi_env env, const void* address) {
   return result;
 }
 
-static void add_method(napi_env env, napi_value object, const char* name, napi_callback callback,
-                       struct binding* b) {
+void tl_add_method(napi_env env, napi_value object, const char* name, napi_callback callback,
+                   struct tl_binding* b) {
   napi_value function;
   if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, b, &function) != napi_ok) return;
   if (napi_add_finalizer(env, function, b, on_method_collected, NULL, NULL) != napi_ok) return;
@@ -291,7 +278,7 @@ static void add_method(napi_env env, napi_value object, const char* name, napi_c
   tl_napi_set(env, object, name, function);
 }
 
-static void add_methods(napi_env env, napi_value object, struct binding* b) {
+static void add_methods(napi_env env, napi_value object, struct tl_binding* b) {
   struct {
     const char* name;
     napi_callback callback;
@@ -301,11 +288,12 @@ static void add_methods(napi_env env, napi_value object, struct binding* b) {
                        {"ringEnter", kernel_ring_enter}, {"ringClose", kernel_ring_close},
                        {"close", kernel_close}};
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-    add_method(env, object, methods[i].name, methods[i].callback, b);
+    tl_add_method(env, object, methods[i].name, methods[i].callback, b);
+  tl_sockets_bind(env, object, b);
 }
 
 /* Ties a kernel to this environment: its callback, its end, its loop. */
-static int tie(napi_env env, struct binding* b, napi_value drain_function, int attach) {
+static int tie(napi_env env, struct tl_binding* b, napi_value drain_function, int attach) {
   uv_loop_t* loop = NULL;
   if (napi_create_reference(env, drain_function, 1, &b->drain) != napi_ok) return EINVAL;
   if (napi_add_async_cleanup_hook(env, on_environment_ends, b->kernel, &b->hook) != napi_ok)
@@ -314,7 +302,7 @@ static int tie(napi_env env, struct binding* b, napi_value drain_function, int a
   return attach ? -tl_kernel_attach(b->kernel, loop, drain) : 0;
 }
 
-static napi_value memory(napi_env env, struct tl_kernel* k, void* at, size_t size) {
+napi_value tl_kernel_memory(napi_env env, struct tl_kernel* k, void* at, size_t size) {
   napi_value result = NULL;
   k->references++;
   TL_TRY(env, napi_create_external_arraybuffer(env, at, size, on_memory_collected, k, &result));
@@ -335,7 +323,7 @@ static napi_value open_kernel(napi_env env, napi_callback_info info) {
   bool attach = true;
   napi_get_value_bool(env, args[3], &attach);
 
-  struct binding* const b = calloc(1, sizeof *b);
+  struct tl_binding* const b = calloc(1, sizeof *b);
   if (!b) return tl_napi_throw_errno(env, "out of memory", ENOMEM);
   struct tl_kernel* const k = tl_kernel_open(pages_max, (size_t)pool);
   if (!k) {
@@ -343,14 +331,14 @@ static napi_value open_kernel(napi_env env, napi_callback_info info) {
     free(b);
     return tl_napi_throw_errno(env, "cannot map syscall pages", reason);
   }
-  *b = (struct binding){.kernel = k, .env = env, .owners = 1};
+  *b = (struct tl_binding){.kernel = k, .env = env, .owners = 1};
   k->data = b;
 
   napi_value result = NULL;
   /* The memory first: where the environment ends, the hook that closes the kernel must run
    * before the memory is collected, and Node goes backwards. */
-  napi_value const desk = memory(env, k, k->crew.desk.base, k->crew.desk.size);
-  napi_value const pool_buffer = desk ? memory(env, k, k->pool, k->pool_size) : NULL;
+  napi_value const desk = tl_kernel_memory(env, k, k->crew.desk.base, k->crew.desk.size);
+  napi_value const pool_buffer = desk ? tl_kernel_memory(env, k, k->pool, k->pool_size) : NULL;
   int failed = EINVAL;
   if (pool_buffer && napi_create_object(env, &result) == napi_ok)
     failed = tie(env, b, args[2], attach);

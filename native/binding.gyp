@@ -4,7 +4,7 @@
       "target_name": "trapless",
       "sources": [
         "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c", "attempt.c",
-        "pack.c", "hypervisor.c", "hypervisor_binding.c"
+        "pack.c", "map.c", "sockets.c", "ready.c", "sockets_binding.c", "hypervisor.c", "hypervisor_binding.c"
       ],
       "cflags_c": ["-std=c11"],
       "cflags": [

@@ -9,30 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Both mappings are reserved, not committed: pages never touched cost nothing. Aligned so that
- * no mapping crosses a 4 GiB line: TypeScript adds offsets to the low half of an address. */
-static uint8_t* map(size_t size) {
-  size_t const span = 1ull << 32;
-  uint8_t* p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) return NULL;
-  if (((uintptr_t)p & ~(span - 1)) == (((uintptr_t)p + size - 1) & ~(span - 1))) return p;
-  /* Unlucky: take twice the size, one half of it does not cross. */
-  munmap(p, size);
-  p = mmap(NULL, size * 2, PROT_READ | PROT_WRITE,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) return NULL;
-  if (((uintptr_t)p & ~(span - 1)) == (((uintptr_t)p + size - 1) & ~(span - 1))) {
-    munmap(p + size, size);
-    return p;
-  }
-  munmap(p, size);
-  p += size;
-  if (((uintptr_t)p & ~(span - 1)) == (((uintptr_t)p + size - 1) & ~(span - 1))) return p;
-  munmap(p, size);
-  errno = EINVAL; /* larger than the span itself */
-  return NULL;
-}
+#include "map.h"
 
 struct tl_kernel* tl_kernel_open(uint32_t pages_max, size_t pool_size) {
   struct tl_kernel* const k = calloc(1, sizeof *k);
@@ -42,9 +19,9 @@ struct tl_kernel* tl_kernel_open(uint32_t pages_max, size_t pool_size) {
   k->crew.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   struct tl_desk sizes;
   size_t const desk_size = tl_desk_lay_out(&sizes, NULL, pages_max);
-  uint8_t* const desk = map(desk_size);
+  uint8_t* const desk = tl_map(desk_size);
   k->pool_size = pool_size;
-  k->pool = map(pool_size);
+  k->pool = tl_map(pool_size);
   int const spot_failed = tl_spot_open(&k->spot);
   if (k->crew.eventfd < 0 || !desk || !k->pool || spot_failed) {
     int const reason = errno;
@@ -68,6 +45,7 @@ void tl_kernel_release(struct tl_kernel* k) {
   if (--k->references > 0 || k->leaked) return;
   munmap(k->crew.desk.base, k->crew.desk.size);
   munmap(k->pool, k->pool_size);
+  tl_sockets_release(&k->sockets);
   free(k);
 }
 
@@ -84,11 +62,11 @@ void tl_kernel_close(struct tl_kernel* k, tl_closed closed) {
   k->closed = closed;
   if (!tl_crew_leave(&k->crew)) k->leaked = 1;
   if (!tl_ring_close(&k->ring)) k->leaked = 1;
+  /* The loop lets go of the sockets' epoll before it is closed. */
+  if (k->loop) tl_kernel_detach(k, on_handle_closed);
+  if (!tl_sockets_close(&k->sockets)) k->leaked = 1;
   tl_spot_close(&k->spot);
-  if (!k->loop) {
-    close(k->crew.eventfd);
-    if (closed) closed(k);
-    return;
-  }
-  tl_kernel_detach(k, on_handle_closed);
+  if (k->loop) return;
+  close(k->crew.eventfd);
+  if (closed) closed(k);
 }

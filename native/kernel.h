@@ -17,6 +17,7 @@
 
 #include "crew.h"
 #include "ring.h"
+#include "sockets.h"
 #include "spot.h"
 
 struct tl_kernel;
@@ -30,6 +31,7 @@ struct tl_kernel {
   size_t pool_size;
   struct tl_spot spot;
   struct tl_ring ring;
+  struct tl_sockets sockets;
   int references;
   int leaked; /* Linux may still write here */
   int closing;
@@ -39,6 +41,8 @@ struct tl_kernel {
   uv_check_t check;
   uv_idle_t idle;
   uv_poll_t poll;
+  uv_poll_t ready; /* sockets without io_uring */
+  int ready_watched;
   int handles_open;
   struct tl_kernel* hooked_next; /* of this thread */
   int spin_score; /* above 0: looking for completions before sleeping has paid lately */
@@ -55,6 +59,9 @@ void tl_kernel_release(struct tl_kernel* k);
 
 /* For tl_kernel_close: `closed` is called for each of the `handles_open`. */
 void tl_kernel_detach(struct tl_kernel* k, uv_close_cb closed);
+
+/* Has the loop watch sockets that are served by readiness. 0, or a libuv error. */
+int tl_kernel_watch_ready(struct tl_kernel* k);
 
 /* Keep the loop alive (or not): called when the first call is posted, the last delivered. */
 void tl_kernel_ref(struct tl_kernel* k, int alive);

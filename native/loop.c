@@ -41,11 +41,12 @@ static int crew_has_news(const struct tl_kernel* k) {
 }
 
 static int has_news(const struct tl_kernel* k) {
-  return crew_has_news(k) || ring_has_news(k) ||
+  return crew_has_news(k) || ring_has_news(k) || tl_sockets_has_news(&k->sockets) ||
          atomic_load_explicit(&k->crew.desk.control->want_drain, memory_order_relaxed);
 }
 
 static void mute_ring(const struct tl_kernel* k, int mute) {
+  tl_sockets_mute(&k->sockets, mute);
   if (k->ring.fd < 0) return;
   atomic_store(ring_word(k, k->ring.cq_flags), mute ? TL_CQ_EVENTFD_DISABLED : 0);
 }
@@ -163,6 +164,30 @@ static void on_eventfd(uv_poll_t* handle, int status, int events) {
   if (k->drain(k) && !k->closing) atomic_store(&k->crew.desk.control->want_drain, 1);
 }
 
+/* As on_eventfd: the loop's own poll phase has found sockets ready. */
+static void on_ready(uv_poll_t* handle, int status, int events) {
+  struct tl_kernel* const k = handle->data;
+  (void)status;
+  (void)events;
+  wake_up(k);
+  tl_sockets_note(&k->sockets);
+  if (uv_is_active((uv_handle_t*)&k->idle)) return;
+  if (k->drain(k) && !k->closing) atomic_store(&k->crew.desk.control->want_drain, 1);
+}
+
+int tl_kernel_watch_ready(struct tl_kernel* k) {
+  int const fd = tl_sockets_ready_fd(&k->sockets);
+  if (fd < 0 || !k->loop || k->ready_watched) return 0;
+  k->ready.data = k;
+  int const failed = uv_poll_init(k->loop, &k->ready, fd);
+  if (failed) return failed;
+  k->ready_watched = 1;
+  k->handles_open++;
+  uv_poll_start(&k->ready, UV_READABLE, on_ready);
+  uv_unref((uv_handle_t*)&k->ready);
+  return 0;
+}
+
 int tl_kernel_attach(struct tl_kernel* k, uv_loop_t* loop, tl_drain drain) {
   k->loop = loop;
   k->drain = drain;
@@ -194,6 +219,7 @@ void tl_kernel_detach(struct tl_kernel* k, uv_close_cb closed) {
   uv_close((uv_handle_t*)&k->check, closed);
   uv_close((uv_handle_t*)&k->idle, closed);
   uv_close((uv_handle_t*)&k->poll, closed);
+  if (k->ready_watched) uv_close((uv_handle_t*)&k->ready, closed);
 }
 
 void tl_kernel_ref(struct tl_kernel* k, int alive) {

@@ -38,7 +38,7 @@ static int setup_within_limits(struct tl_ring* ring, const struct tl_ring_option
   for (uint32_t n = options->entries; n >= TL_ENTRIES_MIN && fd == -ENOMEM; n /= 2) {
     memset(p, 0, sizeof *p);
     p->flags = flags | IORING_SETUP_CQSIZE | TL_SETUP_SUBMIT_ALL;
-    p->cq_entries = n * 4; /* completions may lag behind several submissions */
+    p->cq_entries = n * (options->cq_per_sq ? options->cq_per_sq : 4); /* completions may lag behind several submissions */
     if (options->sqpoll_cpu >= 0) {
       p->flags |= IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF;
       p->sq_thread_cpu = (uint32_t)options->sqpoll_cpu;
@@ -87,7 +87,7 @@ static void note_offsets(struct tl_ring* ring, const struct io_uring_params* p) 
   for (uint32_t i = 0; i < ring->sq_entries; i++) array[i] = i;
 }
 
-static void unmap(struct tl_ring* ring) {
+void tl_ring_unmap(struct tl_ring* ring) {
   if (ring->rings && ring->rings != MAP_FAILED) munmap(ring->rings, ring->rings_size);
   if (ring->sqes && ring->sqes != MAP_FAILED) munmap(ring->sqes, ring->sqes_size);
   ring->rings = NULL;
@@ -111,7 +111,7 @@ int tl_ring_open(struct tl_ring* ring, const struct tl_ring_options* options, in
   if (!failed && syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_EVENTFD, &eventfd, 1))
     failed = -errno;
   if (failed) {
-    unmap(ring);
+    tl_ring_unmap(ring);
     close(ring->fd);
     ring->fd = -1;
     return failed;
@@ -188,11 +188,15 @@ int tl_ring_close(struct tl_ring* ring) {
     if (i > 2) nanosleep(&pause, NULL);
   }
   int const quiet = !in_flight(ring);
+  tl_ring_drop(ring);
+  return quiet;
+}
+
+void tl_ring_drop(struct tl_ring* ring) {
   close(ring->fd);
   ring->fd = -1;
   /* The queues stay readable: JavaScript may hold views of them. What it finds is zeroes. A
    * mapping keeps the ring alive, so it must go. */
   forget(ring->rings, ring->rings_size);
   forget(ring->sqes, ring->sqes_size);
-  return quiet;
 }

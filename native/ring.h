@@ -19,6 +19,7 @@ struct tl_ring_options {
   uint32_t entries;
   int sqpoll_cpu;      /* -1: batching, no kernel thread of its own */
   uint32_t idle_ms;    /* SQPOLL: sleeps after this long without work */
+  uint32_t cq_per_sq;  /* completion entries per submission entry; 0: 4 */
 };
 
 struct tl_ring {
@@ -41,5 +42,8 @@ int tl_ring_probe(const struct tl_ring* ring, uint64_t* ops);
 /* Returns 1 when nothing is in flight any more: the memory it may write to can go. The queues'
  * addresses stay mapped, as empty memory. */
 int tl_ring_close(struct tl_ring* ring);
+/* For who has seen to it that nothing is in flight: closes and puts empty memory in place. */
+void tl_ring_drop(struct tl_ring* ring);
+void tl_ring_unmap(struct tl_ring* ring);
 
 #endif

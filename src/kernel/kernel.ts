@@ -44,12 +44,25 @@ export interface Completion {
   bounce?(kernel: Kernel, id: number): boolean;
 }
 
+export type Tick = () => void;
+
+/** What else the drain serves: sockets (sockets/sockets.ts). */
+export interface Source {
+  /** Hands over what is queued and looks for completions. True: there are some. */
+  collect(): boolean;
+  /** Delivers them, each as a macrotask. */
+  deliver(tick: Tick): void;
+  /** Whether anything is left to hand over or to deliver. */
+  readonly pending: boolean;
+}
+
 /** Drain rounds before the event loop gets its turn. */
 const ROUNDS_MAX = 64;
+/** The same while there are sockets: others wait in libuv for theirs. */
+const SOCKET_ROUNDS_MAX = 8;
 /** Entries of the longest chain an operation posts. */
 const CHAIN_MAX = 5;
 
-type Tick = () => void;
 /** Drains the nextTick and promise queues, as Node does between two macrotasks. */
 const tick: Tick = (process as unknown as { _tickCallback: Tick })._tickCallback;
 
@@ -69,7 +82,10 @@ export class Kernel {
   #delivered = 0;
   /** Operations the program waits for; the loop lives while there are any. */
   #operations = 0;
+  /** What stands and keeps the loop alive: sockets that are referenced. */
+  #held = 0;
   #alive = false;
+  #source: Source | null = null;
   /** Chains given up and still in flight, by their first entry: no operations any more. */
   readonly #abandoned = new Set<number>();
   #abandonedCount = 0;
@@ -150,17 +166,55 @@ export class Kernel {
     this.#native.ref(true);
   }
 
+  /* --- Sockets ------------------------------------------------------------------------------ */
+
+  /** Makes what is served beside posted entries; once. */
+  attach<S extends Source>(make: (native: NativeKernel) => S): S {
+    if (this.#native.socketsOpen === undefined) throw new Error('trapless: no sockets here');
+    const source = make(this.#native);
+    this.#source = source;
+    return source;
+  }
+
+  /** The loop must come by: the source has something queued. */
+  expect(): void {
+    this.#control[CONTROL.wantDrain] = 1;
+  }
+
+  /** One more (or, -1, less) thing that keeps the loop alive without being in flight. */
+  hold(change: 1 | -1): void {
+    this.#held += change;
+    if (this.#held > 0 && !this.#alive) this.#expect();
+    // Otherwise the end of the next drain looks.
+    else if (this.#held === 0) this.expect();
+  }
+
+  /** A call that only sets something up, and that Linux answers at once: a filled entry is run on
+   *  this thread, and its result returned. */
+  trap(id: number): number {
+    this.#native.trap!(id);
+    const result = this.pages.result(id);
+    this.pages.free(id);
+    return result;
+  }
+
   /* --- The drain: called by the loop (native/loop.c) ------------------------------------- */
 
   /** Issues and delivers until nothing is left. 1: something is, come back next turn. */
   drain(): number {
+    const source = this.#source;
     for (let round = 0; ; round++) {
       const goesOn = round > 0 && this.#posted.length > 0;
-      if (!this.#step()) break;
+      const files = this.#step();
+      const sockets = source?.collect() ?? false;
+      if (!files && !sockets) break;
       // Immediates and timers come before the next completion, as in Node; a lone chain of
       // awaits may go on for a while.
-      if (goesOn && (round >= ROUNDS_MAX || this.#scheduler.otherWork)) break;
-      this.#deliver(tick);
+      const enough = sockets ? SOCKET_ROUNDS_MAX : ROUNDS_MAX;
+      if ((goesOn || (sockets && round > 0)) && (round >= enough || this.#scheduler.otherWork))
+        break;
+      if (files) this.#deliver(tick);
+      if (sockets && !this.#closed) source!.deliver(tick);
       if (this.#closed) return 0;
     }
     return this.#rest();
@@ -185,9 +239,10 @@ export class Kernel {
   /** The end of a drain: what is left, and whether the loop must stay alive. */
   #rest(): number {
     if (this.#closed) return 0;
-    const left = this.#scheduler.posted.length > 0 || this.#scheduler.finished.length > 0 ? 1 : 0;
+    const files = this.#scheduler.posted.length > 0 || this.#scheduler.finished.length > 0;
+    const left = files || this.#source?.pending ? 1 : 0;
     this.#control[CONTROL.wantDrain] = left;
-    if (this.#operations === 0 && this.#alive) {
+    if (this.#operations === 0 && this.#held === 0 && this.#alive) {
       this.#alive = false;
       this.#native.ref(false);
     }

@@ -31,6 +31,11 @@ export function publish(words: Int32Array, index: number, value: number): void {
   Atomics.store(words, index, value);
 }
 
+/** The same for a word of 16 bits. */
+export function publishHalf(words: Uint16Array, index: number, value: number): void {
+  Atomics.store(words, index, value);
+}
+
 /** Changes a status only from the expected one; returns what it found. */
 export function exchangeIf(
   words: Int32Array,

@@ -43,7 +43,40 @@ export interface NativeKernel {
   /** io_uring_enter(2): what it returned, or -errno. */
   ringEnter(submit: number, min: number, flags: number): number;
   ringClose(): void;
+  /** Memory and queue for sockets (native/sockets.h), once per kernel. Throws with errno. */
+  socketsOpen?(
+    ring: boolean,
+    entries: number,
+    buffers: number,
+    slots: number,
+    arenaBytes: number,
+  ): NativeSockets;
+  /** One kernel entry for all that is queued: how many were taken, or -errno. */
+  socketsEnter?(submit: number, flags: number): number;
+  /** Runs a filled chain on this thread, now. */
+  trap?(id: number): void;
   close(): void;
+}
+
+/** The queue for sockets (byte offsets into `rings`), and the arena (native/sockets.h). */
+export interface NativeSockets {
+  readonly rings: ArrayBuffer;
+  readonly sqes: ArrayBuffer;
+  readonly arena: ArrayBuffer;
+  readonly arenaAddress: bigint;
+  /** 1: served by readiness, without io_uring. */
+  readonly ready: number;
+  readonly sqEntries: number;
+  readonly cqEntries: number;
+  readonly sqHead: number;
+  readonly sqTail: number;
+  readonly sqFlags: number;
+  readonly cqHead: number;
+  readonly cqTail: number;
+  readonly cqFlags: number;
+  readonly cqes: number;
+  /** Where the open descriptors are noted, in the arena. */
+  readonly descriptors: number;
 }
 
 /** The mapped ring: byte offsets into `rings`. */

@@ -36,6 +36,33 @@ export function systemError(
   return error;
 }
 
+export interface SocketError extends Error {
+  errno: number;
+  code: string;
+  syscall: string;
+  address?: string;
+  port?: number;
+}
+
+/** As Node's own for sockets: `listen EADDRINUSE: address already in use 127.0.0.1:80`. */
+export function socketError(
+  errno: number,
+  syscall: string,
+  address?: string,
+  port?: number,
+): SocketError {
+  const code = errnoName(errno);
+  const where = port === undefined ? address : `${address}:${port}`;
+  const detail = where === undefined ? '' : ` ${where}`;
+  const error = new Error(`${syscall} ${code}: ${errnoMessage(errno)}${detail}`) as SocketError;
+  error.errno = errno;
+  error.code = code;
+  error.syscall = syscall;
+  if (address !== undefined) error.address = address;
+  if (port !== undefined) error.port = port;
+  return error;
+}
+
 /** As from libuv: no frames (whoever waits adds its own, see rejection below). */
 function withoutFrames(message: string): Error {
   const limit = Error.stackTraceLimit;

@@ -1,0 +1,182 @@
+/**
+ * The queue of requests for sockets: SQEs are written and CQEs are read here, with loads and
+ * stores. Behind it is a ring of its own, or readiness with the same words (native/sockets.h):
+ * nothing here or above can tell.
+ *
+ *   queue.put(op, fd, low, high, length, opFlags, userData)   queued; leaves with the next enter
+ *   queue.amend(entry, low, length)                           as long as queue.turn is the same
+ *   queue.enter()                                             one native call for all of it
+ *   queue.next()  queue.result  queue.flags                   completions, one by one
+ *   queue.release()                                           those read may be overwritten
+ *
+ * It is apart from the ring for files: requests here stand for hours, and may go on while files
+ * wait to be settled (credentials.ts).
+ */
+import {
+  CQ_EVENTFD_DISABLED,
+  CQE,
+  CQE_WORDS,
+  ENTER_GETEVENTS,
+  SQ_CQ_OVERFLOW,
+  SQ_TASKRUN,
+  SQE,
+  SQE_WORDS,
+} from '../../abi/ring.ts';
+import { load, publish } from '../../memory/barrier.ts';
+import type { NativeKernel, NativeSockets } from '../../native/addon.ts';
+
+export class SocketQueue {
+  /** Of the completion that next() found. */
+  result = 0;
+  flags = 0;
+  /** Rises with every enter: what was put in an earlier turn is Linux's. */
+  turn = 0;
+  /** Kernel entries made. */
+  enters = 0;
+
+  readonly #native: NativeKernel;
+  readonly #words: Int32Array;
+  readonly #sqes: Int32Array;
+  readonly #sqMask: number;
+  readonly #sqEntries: number;
+  readonly #cqMask: number;
+  readonly #cqes: number;
+  readonly #sharedSqHead: number;
+  readonly #sharedSqTail: number;
+  readonly #sharedSqFlags: number;
+  readonly #sharedCqHead: number;
+  readonly #sharedCqTail: number;
+  #localSqTail = 0;
+  #localCqHead = 0;
+  /** As far as we know. */
+  #cqTail = 0;
+  #releasedCqHead = 0;
+  #slotsFree: number;
+  #unsubmitted = 0;
+
+  constructor(native: NativeKernel, mapped: NativeSockets) {
+    this.#native = native;
+    this.#words = new Int32Array(mapped.rings, 0, mapped.rings.byteLength >> 2);
+    this.#sqes = new Int32Array(mapped.sqes);
+    this.#sqEntries = mapped.sqEntries;
+    this.#sqMask = mapped.sqEntries - 1;
+    this.#cqMask = mapped.cqEntries - 1;
+    this.#cqes = mapped.cqes >> 2;
+    this.#sharedSqHead = mapped.sqHead >> 2;
+    this.#sharedSqTail = mapped.sqTail >> 2;
+    this.#sharedSqFlags = mapped.sqFlags >> 2;
+    this.#sharedCqHead = mapped.cqHead >> 2;
+    this.#sharedCqTail = mapped.cqTail >> 2;
+    this.#slotsFree = mapped.sqEntries;
+    // Completions ring the eventfd only while we sleep: native/loop.c lifts this for that time.
+    publish(this.#words, mapped.cqFlags >> 2, CQ_EVENTFD_DISABLED);
+  }
+
+  /** Whether anything is queued and not yet handed over. */
+  get hasUnsubmitted(): boolean {
+    return this.#unsubmitted > 0;
+  }
+
+  /** Queues a request; returns its entry, for amend(). `op` is the whole first word: opcode,
+   *  flags and ioprio. */
+  put(
+    op: number,
+    fd: number,
+    low: number,
+    high: number,
+    length: number,
+    opFlags: number,
+    userData: number,
+  ): number {
+    if (this.#slotsFree === 0) this.#findSlots();
+    const at = (this.#localSqTail & this.#sqMask) * SQE_WORDS;
+    const sqes = this.#sqes;
+    sqes[at] = op;
+    sqes[at + SQE.fd] = fd;
+    sqes[at + SQE.off] = 0;
+    sqes[at + SQE.off + 1] = 0;
+    sqes[at + SQE.addr] = low;
+    sqes[at + SQE.addr + 1] = high;
+    sqes[at + SQE.len] = length;
+    sqes[at + SQE.opFlags] = opFlags;
+    sqes[at + SQE.userData] = userData;
+    sqes[at + SQE.userData + 1] = 0;
+    sqes[at + SQE.bufIndex] = 0;
+    sqes[at + SQE.addrLen] = 0;
+    this.#localSqTail = (this.#localSqTail + 1) | 0;
+    this.#slotsFree--;
+    this.#unsubmitted++;
+    // Published at once, though it is handed over later: if the program ends before that, the
+    // addon still sends what was written (submit_rest in native/sockets.c).
+    publish(this.#words, this.#sharedSqTail, this.#localSqTail);
+    return at;
+  }
+
+  /** Another place and length for what was put in this turn. */
+  amend(entry: number, low: number, length: number): void {
+    this.#sqes[entry + SQE.addr] = low;
+    this.#sqes[entry + SQE.len] = length;
+  }
+
+  /** The second argument that some requests have: connect's length, a datagram's destination. */
+  offset(entry: number, low: number, high: number, nameLength: number): void {
+    this.#sqes[entry + SQE.off] = low;
+    this.#sqes[entry + SQE.off + 1] = high;
+    this.#sqes[entry + SQE.addrLen] = nameLength;
+  }
+
+  #findSlots(): void {
+    for (let tries = 0; tries < 3; tries++) {
+      // Pairs with Linux's release of head: the slots we reuse are no longer being read.
+      const used = (this.#localSqTail - load(this.#words, this.#sharedSqHead)) | 0;
+      this.#slotsFree = this.#sqEntries - used;
+      if (this.#slotsFree > 0) return;
+      this.#enter();
+    }
+    throw new Error('trapless: Linux takes no requests for sockets');
+  }
+
+  /** Whether Linux has completions that only a kernel entry makes visible. */
+  get #needsEnter(): boolean {
+    return (load(this.#words, this.#sharedSqFlags) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) !== 0;
+  }
+
+  /** Hands over what is queued and gets what is done. True: there are completions. */
+  enter(): boolean {
+    if (this.#unsubmitted > 0 || this.#needsEnter) this.#enter();
+    return this.pending;
+  }
+
+  #enter(): void {
+    this.turn++;
+    this.enters++;
+    const took = this.#native.socketsEnter!(this.#unsubmitted, ENTER_GETEVENTS);
+    if (took > 0) this.#unsubmitted -= took;
+  }
+
+  /** Whether completions wait. */
+  get pending(): boolean {
+    // Pairs with Linux's release of tail: the CQEs up to it are complete.
+    this.#cqTail = load(this.#words, this.#sharedCqTail);
+    return this.#cqTail !== this.#localCqHead;
+  }
+
+  /** The next completion's user_data, or -1. Looks no further than the last `pending` did. */
+  next(): number {
+    if (this.#localCqHead === this.#cqTail) return -1;
+    const words = this.#words;
+    const at = this.#cqes + (this.#localCqHead & this.#cqMask) * CQE_WORDS;
+    this.#localCqHead = (this.#localCqHead + 1) | 0;
+    this.result = words[at + CQE.result];
+    this.flags = words[at + CQE.flags];
+    return words[at + CQE.userData];
+  }
+
+  /** Linux may overwrite what next() has returned. */
+  release(): void {
+    if (this.#localCqHead === this.#releasedCqHead) return;
+    this.#releasedCqHead = this.#localCqHead;
+    // Pairs with Linux's acquire of head.
+    publish(this.#words, this.#sharedCqHead, this.#localCqHead);
+  }
+}

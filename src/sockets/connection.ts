@@ -1,0 +1,577 @@
+/**
+ * A byte stream over a socket (TCP or Unix), without node streams.
+ *
+ *   const c = connect(kernel, { host: '127.0.0.1', port }, handler);    or from listen()
+ *   c.write('hello');                  // leaves with everything else written in this turn
+ *   c.handler = { onBytes(c, bytes, start, end) { … bytes[start … end) … }, … };
+ *   c.end();                           // everything written, then FIN
+ *
+ *                      end() and FIN seen, destroy(), reset(), an error
+ *   connecting ──► open ──────────────────────────────────────────────► closing ──► closed
+ *
+ * Receiving. One receive stands as long as the connection is open; what it brings is valid only
+ * during onBytes: Linux gets the buffer back. pause() costs nothing until something arrives:
+ * that is kept (one buffer's worth), and the receive is taken back until resume().
+ *
+ * Sending. One send is in flight at a time. What is written before the turn ends goes into its
+ * block; what is written while it is in flight, into the next one; what is more than a block,
+ * into a list: bytes there are the caller's own, and must not be changed until onDrain.
+ */
+
+import { ERRNO } from '../abi/errno.ts';
+import { CQE_MORE } from '../abi/ring.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import { KIND, LARGE_BLOCK, SMALL_BLOCK } from '../kernel/sockets/layout.ts';
+import type { SocketOwner, Sockets } from '../kernel/sockets/sockets.ts';
+import { nameOf, resetOnClose, SHUT_WR, shutDown } from '../ops/socket.ts';
+import type { IpAddress } from '../ops/socket-address.ts';
+
+/** What a connection tells. Each call is one macrotask. */
+export interface ConnectionHandler {
+  /** It is established (connect() only). */
+  onConnect?(connection: Connection): void;
+  /** bytes[start … end) have arrived. Valid only during the call: copy what you keep. */
+  onBytes(connection: Connection, bytes: Buffer, start: number, end: number): void;
+  /** The peer sends no more. Without one the connection ends its side, too. */
+  onEnd?(connection: Connection): void;
+  /** write() returned false; now there is room again. */
+  onDrain?(connection: Connection): void;
+  /** A send has completed (fewer bytes are pending). For who counts them. */
+  onSent?(connection: Connection): void;
+  /** The last call. `error` is -errno, or 0. */
+  onClose?(connection: Connection, error: number): void;
+}
+
+const OPEN = 0;
+const CONNECTING = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+/** Bytes pending above which write() returns false, and under which onDrain is called. */
+export const HIGH_WATER = 256 * 1024;
+const LOW_WATER = 64 * 1024;
+
+export class Connection implements SocketOwner {
+  readonly fd: number;
+  handler: ConnectionHandler;
+  bytesRead = 0;
+  /** Handed over to Linux. */
+  bytesSent = 0;
+  /** Written and not yet taken by Linux. */
+  pending = 0;
+  /** For whoever uses it. */
+  // biome-ignore lint/suspicious/noExplicitAny: the user's own
+  data: any = undefined;
+
+  readonly #sockets: Sockets;
+  #slot: number;
+  #state: number;
+  #error = 0;
+
+  /* Receiving */
+  #armed = false;
+  #cancelled = false;
+  #paused = false;
+  #ended = false; // FIN seen
+  #endTold = false;
+  /** What arrived while paused. */
+  #kept: Buffer[] | null = null;
+  #keptScheduled = false;
+
+  /* Sending */
+  #entry = 0;
+  #turn = -1; // of the queue, when the send in flight was queued
+  #block = -1; // of the send in flight
+  #at = 0; // from where in it
+  #length = 0;
+  #next = -1; // the block that fills meanwhile
+  #nextLength = 0;
+  #queue: (Uint8Array | null)[] | null = null;
+  #queueAt = 0; // how much of its first is gone
+  #starving = false;
+  #ending = false;
+  #finished = false; // our FIN is out
+  #congested = false;
+  #connecting = false;
+  #closeSent = false;
+
+  /* Keeping the loop alive */
+  #referenced = true;
+  #holding = false;
+
+  /** Claims a slot for `fd`; `begin` or `connect` follows. */
+  constructor(sockets: Sockets, fd: number, handler: ConnectionHandler) {
+    this.#sockets = sockets;
+    this.fd = fd;
+    this.handler = handler;
+    this.#state = OPEN;
+    this.#slot = sockets.claim(this, fd);
+  }
+
+  /** False: there are too many sockets; `fd` is still the caller's. */
+  get claimed(): boolean {
+    return this.#slot !== -1;
+  }
+
+  get kernel(): Kernel {
+    return this.#sockets.kernel;
+  }
+
+  get open(): boolean {
+    return this.#state === OPEN;
+  }
+
+  get closed(): boolean {
+    return this.#state >= CLOSING;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Starts receiving, unless paused by now. */
+  begin(): void {
+    this.#arm();
+  }
+
+  /** `name`: a struct sockaddr in a send block, which is given back when it is connected. */
+  connect(name: number, length: number): void {
+    this.#state = CONNECTING;
+    this.#connecting = true;
+    this.#block = name;
+    this.#sockets.connect(this.#slot, this.fd, name, length);
+    this.#keepAlive();
+  }
+
+  /* --- Receiving ------------------------------------------------------------------------------ */
+
+  pause(): void {
+    this.#paused = true;
+    this.#keepAlive();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#kept !== null || (this.#ended && !this.#endTold)) this.#scheduleKept();
+    else this.#arm();
+    this.#keepAlive();
+  }
+
+  #arm(): void {
+    if (this.#armed || this.#paused || this.#ended || this.#state !== OPEN) return;
+    this.#armed = true;
+    this.#sockets.receive(this.#slot, this.fd);
+    this.#keepAlive();
+  }
+
+  #received(result: number, flags: number): boolean {
+    if ((flags & CQE_MORE) === 0) {
+      this.#armed = false;
+      this.#cancelled = false;
+    }
+    if (this.#state !== OPEN) {
+      this.#closeIfQuiet();
+      return false;
+    }
+    if (result > 0) return this.#bytes(result);
+    if (result === 0) return this.#end();
+    if (result === -ERRNO.ENOBUFS) {
+      this.#sockets.whenBuffers(this.#armAgain);
+      return false;
+    }
+    if (RETRIED.has(result)) {
+      // Taken back by pause() and resumed since, or nothing that concerns the program.
+      this.#arm();
+      return false;
+    }
+    this.#fail(result);
+    return false;
+  }
+
+  #armAgain = (): void => this.#arm();
+
+  #bytes(length: number): boolean {
+    const { arena, receivedAt } = this.#sockets;
+    this.bytesRead += length;
+    if (this.#paused || this.#kept !== null) {
+      this.#kept ??= [];
+      this.#kept.push(Buffer.from(arena.subarray(receivedAt, receivedAt + length)));
+      this.#takeBack();
+      return false;
+    }
+    if (!this.#armed) this.#arm();
+    this.handler.onBytes(this, arena, receivedAt, receivedAt + length);
+    return true;
+  }
+
+  /** Nothing more is to arrive until resume(): memory is bounded by what has come by then. */
+  #takeBack(): void {
+    if (!this.#armed || this.#cancelled) return;
+    this.#cancelled = true;
+    this.#sockets.cancelReceive(this.#slot, this.fd);
+  }
+
+  #end(): boolean {
+    this.#ended = true;
+    if (this.#paused || this.#kept !== null) return false;
+    return this.#tellEnd();
+  }
+
+  #tellEnd(): boolean {
+    this.#endTold = true;
+    this.#keepAlive();
+    const { onEnd } = this.handler;
+    if (onEnd === undefined) this.end();
+    else this.handler.onEnd!(this);
+    if (this.#finished) this.#beginClose(0);
+    return true;
+  }
+
+  #scheduleKept(): void {
+    if (this.#keptScheduled) return;
+    this.#keptScheduled = true;
+    setImmediate(() => {
+      this.#keptScheduled = false;
+      this.#deliverKept();
+    });
+  }
+
+  #deliverKept(): void {
+    while (this.#kept !== null && !this.#paused && this.#state === OPEN) {
+      const bytes = this.#kept.shift()!;
+      if (this.#kept.length === 0) this.#kept = null;
+      if (this.#kept !== null || this.#ended) this.#scheduleKept();
+      this.handler.onBytes(this, bytes, 0, bytes.length);
+      return void this.#arm();
+    }
+    if (this.#paused || this.#state !== OPEN) return;
+    if (this.#ended && !this.#endTold) this.#tellEnd();
+    else this.#arm();
+  }
+
+  /* --- Sending -------------------------------------------------------------------------------- */
+
+  /** Writes bytes, or text (UTF-8 unless said). False: enough for now, wait for onDrain. */
+  write(data: Uint8Array | string, encoding: 'utf8' | 'latin1' = 'utf8'): boolean {
+    if (this.#state > CONNECTING || this.#ending) return false;
+    const isText = typeof data === 'string';
+    const most = isText ? bytesAtMost(data, encoding) : data.length;
+    if (most === 0) return true;
+    let length = -1;
+    if (this.#queue === null && most <= LARGE_BLOCK) {
+      const block = this.#roomFor(most);
+      if (block !== -1) {
+        const to = block + (block === this.#block ? this.#length : this.#nextLength);
+        length = isText ? this.#writeText(data, encoding, to) : this.#copy(data, to);
+        this.#wrote(block, length);
+      }
+    }
+    if (length === -1) length = this.#enqueue(isText ? Buffer.from(data, encoding) : data);
+    this.pending += length;
+    if (this.pending < HIGH_WATER) return true;
+    this.#congested = true;
+    return false;
+  }
+
+  #writeText(text: string, encoding: 'utf8' | 'latin1', to: number): number {
+    const { arena } = this.#sockets;
+    return encoding === 'latin1' ? arena.latin1Write(text, to) : arena.utf8Write(text, to);
+  }
+
+  #copy(data: Uint8Array, to: number): number {
+    this.#sockets.arena.set(data, to);
+    return data.length;
+  }
+
+  /** A block with room for `bytes` more at its end, -1: there is none. */
+  #roomFor(bytes: number): number {
+    const { blocks, queue } = this.#sockets;
+    const amendable = this.#block !== -1 && this.#turn === queue.turn && !this.#connecting;
+    const block = amendable ? this.#block : this.#next;
+    const filled = amendable ? this.#length : this.#nextLength;
+    if (block !== -1 && filled + bytes <= blocks.sizeOf(block)) return block;
+    if (filled + bytes > LARGE_BLOCK) return -1;
+    const larger = blocks.take(filled + bytes);
+    if (larger === -1) return -1;
+    if (filled + bytes > blocks.sizeOf(larger)) {
+      blocks.give(larger);
+      return -1;
+    }
+    if (block !== -1) {
+      this.#sockets.arena.copyWithin(larger, block, block + filled);
+      blocks.give(block);
+    }
+    if (amendable) this.#block = this.#at = larger;
+    else if (this.#block === -1) {
+      this.#block = this.#at = larger;
+      this.#length = 0;
+    } else this.#next = larger;
+    return larger;
+  }
+
+  #wrote(block: number, length: number): void {
+    if (block === this.#next) {
+      this.#nextLength += length;
+      return;
+    }
+    const first = this.#length === 0;
+    this.#length += length;
+    if (first) this.#send();
+    else this.#sockets.amendSend(this.#entry, this.#at, this.#length);
+  }
+
+  #send(): void {
+    this.#entry = this.#sockets.send(this.#slot, this.fd, this.#at, this.#length);
+    this.#turn = this.#sockets.queue.turn;
+    this.#keepAlive();
+  }
+
+  #enqueue(bytes: Uint8Array): number {
+    this.#queue ??= [];
+    this.#queue.push(bytes);
+    if (this.#block === -1) this.#sendMore();
+    return bytes.length;
+  }
+
+  #sent(result: number): boolean {
+    if (result < 0 && result !== -ERRNO.EAGAIN && result !== -ERRNO.EINTR) {
+      this.#giveBlock();
+      if (this.#state === OPEN) this.#fail(result);
+      else this.#closeIfQuiet();
+      return false;
+    }
+    if (result > 0) {
+      this.bytesSent += result;
+      this.pending -= result;
+      this.#at += result;
+      this.#length -= result;
+    }
+    if (this.#state !== OPEN) {
+      this.#giveBlock();
+      this.#closeIfQuiet();
+      return false;
+    }
+    if (this.#length > 0) {
+      this.#send();
+      this.#turn = -1; // the rest of a block: not added to
+    } else {
+      this.#giveBlock();
+      this.#sendMore();
+    }
+    return this.#tellSent();
+  }
+
+  #tellSent(): boolean {
+    this.#keepAlive();
+    let ran = false;
+    if (this.handler.onSent !== undefined) {
+      this.handler.onSent(this);
+      ran = true;
+    }
+    if (this.#congested && this.pending <= LOW_WATER && this.#state === OPEN) {
+      this.#congested = false;
+      this.handler.onDrain?.(this);
+      ran = true;
+    }
+    return ran;
+  }
+
+  #giveBlock(): void {
+    if (this.#block === -1) return;
+    this.#sockets.blocks.give(this.#block);
+    this.#block = -1;
+    this.#length = 0;
+  }
+
+  /** The next block, or what is in the list, or the end. */
+  #sendMore(): void {
+    if (this.#next !== -1) {
+      this.#block = this.#at = this.#next;
+      this.#length = this.#nextLength;
+      this.#next = -1;
+      this.#nextLength = 0;
+      this.#send();
+    } else if (this.#queue !== null) this.#gather();
+    else if (this.#ending) this.#finish();
+  }
+
+  /** As much of the list as a block holds. */
+  #gather(): void {
+    const { blocks, arena } = this.#sockets;
+    const queue = this.#queue!;
+    const block = blocks.take(Math.min(this.pending + queue[0]!.length, LARGE_BLOCK));
+    if (block === -1) {
+      if (!this.#starving) blocks.whenFree(this.#gatherAgain);
+      this.#starving = true;
+      return;
+    }
+    const size = blocks.sizeOf(block);
+    let filled = 0;
+    let taken = 0;
+    while (taken < queue.length && filled < size) {
+      const bytes = queue[taken]!;
+      const part = Math.min(bytes.length - this.#queueAt, size - filled);
+      arena.set(
+        part === bytes.length ? bytes : bytes.subarray(this.#queueAt, this.#queueAt + part),
+        block + filled,
+      );
+      filled += part;
+      this.#queueAt += part;
+      if (this.#queueAt < bytes.length) break;
+      this.#queueAt = 0;
+      queue[taken++] = null;
+    }
+    if (taken === queue.length) this.#queue = null;
+    else queue.splice(0, taken);
+    this.#block = this.#at = block;
+    this.#length = filled;
+    this.#send();
+    // A gathered block is not added to: the list, if any, comes first.
+    this.#turn = -1;
+  }
+
+  #gatherAgain = (): void => {
+    this.#starving = false;
+    if (this.#state === OPEN && this.#block === -1) this.#sendMore();
+  };
+
+  /** Everything written, then FIN. */
+  end(): void {
+    if (this.#state > CONNECTING || this.#ending) return;
+    this.#ending = true;
+    if (this.#state === OPEN && this.#block === -1 && this.#queue === null) {
+      // What was written in this turn is before it: only what is not handed over can wait.
+      this.#finish();
+    }
+  }
+
+  #finish(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    shutDown(this.kernel, this.fd, SHUT_WR);
+    if (this.#endTold) this.#beginClose(0);
+  }
+
+  /** Whether our FIN is out. */
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  /* --- Connecting and closing ------------------------------------------------------------------ */
+
+  #connected(result: number): boolean {
+    this.#connecting = false;
+    this.#giveBlock();
+    if (this.#state !== CONNECTING) {
+      this.#closeIfQuiet();
+      return false;
+    }
+    if (result < 0) {
+      this.#fail(result);
+      return false;
+    }
+    this.#state = OPEN;
+    this.#arm();
+    this.#sendMore();
+    this.handler.onConnect?.(this);
+    return true;
+  }
+
+  #fail(error: number): void {
+    this.#beginClose(error);
+  }
+
+  /** Ends it now. What was written in this turn is still sent, as far as Linux has room. */
+  destroy(): void {
+    this.#beginClose(0);
+  }
+
+  /** Ends it with RST. */
+  reset(): void {
+    if (this.#state < CLOSING) resetOnClose(this.kernel, this.fd);
+    this.#beginClose(0);
+  }
+
+  #beginClose(error: number): void {
+    if (this.#state >= CLOSING) return;
+    this.#state = CLOSING;
+    this.#error = error;
+    this.#kept = null;
+    this.#queue = null;
+    if (this.#next !== -1) this.#sockets.blocks.give(this.#next);
+    this.#next = -1;
+    if (this.#armed || this.#block !== -1) this.#sockets.cancel(this.fd);
+    this.#closeIfQuiet();
+    this.#keepAlive();
+  }
+
+  /** The descriptor is closed when nothing is in flight on it. */
+  #closeIfQuiet(): void {
+    if (this.#armed || this.#block !== -1 || this.#closeSent) return;
+    this.#closeSent = true;
+    this.#sockets.close(this.#slot, this.fd);
+  }
+
+  #isClosed(): boolean {
+    this.#state = CLOSED;
+    this.#sockets.free(this.#slot);
+    this.#slot = -1;
+    this.#keepAlive();
+    this.handler.onClose?.(this, this.#error);
+    return true;
+  }
+
+  completed(kind: number, result: number, flags: number): boolean {
+    if (kind === KIND.receive) return this.#received(result, flags);
+    if (kind === KIND.send) return this.#sent(result);
+    if (kind === KIND.connect) return this.#connected(result);
+    return this.#isClosed();
+  }
+
+  /* --- The rest ------------------------------------------------------------------------------- */
+
+  ref(): void {
+    this.#referenced = true;
+    this.#keepAlive();
+  }
+
+  unref(): void {
+    this.#referenced = false;
+    this.#keepAlive();
+  }
+
+  /** As in libuv: what reads, writes, connects or closes keeps the loop alive. */
+  #keepAlive(): void {
+    const receives = this.#state === OPEN && !this.#paused && !this.#endTold;
+    const busy = receives || this.#block !== -1 || this.#state === CLOSING;
+    const holds = this.#referenced && busy && this.#state !== CLOSED;
+    if (holds === this.#holding) return;
+    this.#holding = holds;
+    this.kernel.hold(holds ? 1 : -1);
+  }
+
+  /** Null for a Unix socket, or when it is gone. */
+  get localAddress(): IpAddress | null {
+    return this.#name('getsockname');
+  }
+
+  get remoteAddress(): IpAddress | null {
+    return this.#name('getpeername');
+  }
+
+  #name(which: 'getsockname' | 'getpeername'): IpAddress | null {
+    if (this.#state >= CLOSING) return null;
+    const name = nameOf(this.kernel, this.fd, which);
+    return typeof name === 'number' ? null : name;
+  }
+}
+
+/** UTF-8 takes up to three bytes for each unit of a string; a long one is worth counting. */
+function bytesAtMost(text: string, encoding: 'utf8' | 'latin1'): number {
+  if (encoding === 'latin1') return text.length;
+  return text.length < SMALL_BLOCK / 3 ? text.length * 3 : Buffer.byteLength(text);
+}
+
+/** Results of a receive after which it is begun anew, if it is still wanted. */
+const RETRIED: ReadonlySet<number> = new Set([-ERRNO.ECANCELED, -ERRNO.EAGAIN, -ERRNO.EINTR]);
