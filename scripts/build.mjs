@@ -85,6 +85,21 @@ async function bundle() {
   });
   await build({
     ...common,
+    entryPoints: [join(root, 'src', 'servers.ts')],
+    outfile: join(dist, 'servers.cjs'),
+    plugins: [
+      {
+        // HTTP is on the runtime's kernel and sockets, of which there are one set per thread.
+        name: 'on-the-runtime',
+        setup(it) {
+          const parts = /\/(node\/environment-kernel|sockets\/index)\.ts$/;
+          it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
+        },
+      },
+    ],
+  });
+  await build({
+    ...common,
     entryPoints: [join(root, 'src', 'cli', 'main.ts')],
     outfile: join(dist, 'cli.cjs'),
     plugins: [
@@ -106,7 +121,7 @@ async function bundle() {
       },
     ],
   });
-  const bundled = ['trapless', 'start', 'overhead-trial', 'lab-worker', 'vcpus', 'cli'];
+  const bundled = ['trapless', 'start', 'overhead-trial', 'lab-worker', 'vcpus', 'servers', 'cli'];
   for (const name of bundled) lighten(join(dist, `${name}.cjs`));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
@@ -161,7 +176,7 @@ function writeTypeEntries() {
   const same = (module) => `import api = require('${module}');\nexport = api;\n`;
   const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
   writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of ['index', 'syscall', 'share-info', 'hypervisor', 'locks'])
+  for (const name of ['index', 'syscall', 'share-info', 'hypervisor', 'locks', 'http'])
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
@@ -179,6 +194,8 @@ async function writeEntries() {
   writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');
   writeEntry('hypervisor', 'hypervisor', Object.keys(vcpus.hypervisor), 'vcpus');
   writeEntry('locks', 'locks', Object.keys(vcpus.locks), 'vcpus');
+  const servers = createRequire(import.meta.url)(join(dist, 'servers.cjs'));
+  writeEntry('http', 'http', Object.keys(servers.http), 'servers');
   writeFileSync(join(dist, 'register.cjs'), `'use strict';\nrequire('./start.cjs').register();\n`);
   writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
 }

@@ -7,5 +7,7 @@
 export { syscallNumber } from './abi/syscalls.ts';
 export * as index from './index.ts';
 export { loadAddon } from './native/addon.ts';
+export { threadKernel } from './node/environment-kernel.ts';
 export { traplessFs as fs } from './node/fs.ts';
+export { listen } from './sockets/index.ts';
 export * as syscall from './syscall.ts';

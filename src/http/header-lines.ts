@@ -3,7 +3,7 @@
  * character a byte. Cut up only when somebody wants to know.
  *
  *   headerPairs(text, from)              // ['Host', 'x', 'Accept', 'text/html']: rawHeaders
- *   headerValue(text, from, 'host')      // 'x', or undefined; the name in lower case
+ *   headerValues(text, from, 'host')     // 'x', null or ['x', 'y']; the name in lower case
  */
 
 const COLON = 0x3a;
@@ -23,15 +23,20 @@ export function headerPairs(text: string, from: number): string[] {
   }
 }
 
-/** The value of the first line with that name; names are compared without regard to case. */
-export function headerValue(text: string, from: number, name: string): string | undefined {
+/** All values of that name, which is in lower case; null if there is none, a string if one. */
+export function headerValues(text: string, from: number, name: string): string | string[] | null {
+  let found: string | string[] | null = null;
   let at = from;
   for (;;) {
     const end = text.indexOf('\r\n', at);
-    if (end <= at) return undefined;
+    if (end <= at) return found;
     const colon = at + name.length;
-    if (text.charCodeAt(colon) === COLON && text.slice(at, colon).toLowerCase() === name)
-      return valueIn(text, colon + 1, end);
+    if (text.charCodeAt(colon) === COLON && text.slice(at, colon).toLowerCase() === name) {
+      const value = valueIn(text, colon + 1, end);
+      if (found === null) found = value;
+      else if (typeof found === 'string') found = [found, value];
+      else found.push(value);
+    }
     at = end + 2;
   }
 }

@@ -3,7 +3,8 @@
  * llhttp's in its strict mode, which is what node:http uses; it is the oracle of the tests.
  *
  *   const parser = new RequestParser(sink, { maxHeaderSize: 16384 });
- *   parser.feed(bytes)    // MORE: feed what comes next
+ *   parser.feed(bytes, start, end)
+ *                         // MORE: feed what comes next
  *                         // PAUSED: a sink called pause(); resume() goes on where it stopped
  *                         // UPGRADED: parser.rest() is the first of another protocol
  *                         // FAILED: parser.error says what is wrong with the request
@@ -24,7 +25,7 @@
  * constant would be loaded for every case of the switch.
  */
 import { ALPHA, AUTHORITY, HEX, QUOTED, TOKEN, URL_PART, VALUE } from './characters.ts';
-import { headerPairs } from './header-lines.ts';
+import { headerPairs, headerValues } from './header-lines.ts';
 import {
   CONNECT,
   GET,
@@ -210,7 +211,7 @@ export class RequestParser {
   #heldEnd = 0;
   #paused = false;
   #stopped = false;
-  /** After UPGRADED: what comes after the request. */
+  /** After UPGRADED: what comes after the request. Good as long as what was fed. */
   #rest: Buffer | null = null;
 
   constructor(sink: RequestSink, options: ParserOptions) {
@@ -241,6 +242,11 @@ export class RequestParser {
     return (this.#flags & Flag.TransferEncoding) !== 0 && !this.chunked;
   }
 
+  /** How much waits for resume(), or for the rest of a head. */
+  get heldBytes(): number {
+    return this.#heldEnd;
+  }
+
   /** In mid-message: `finish` would be an error. */
   get inMessage(): boolean {
     return this.#inMessage;
@@ -254,6 +260,16 @@ export class RequestParser {
   /** Names and values in turn, as they were written. */
   rawHeaders(): string[] {
     return headerPairs(this.head, this.headersAt);
+  }
+
+  /** The value of a header, whose name is in lower case; of the first, if there are several. */
+  header(name: string): string | null {
+    const values = headerValues(this.head, this.headersAt, name);
+    return typeof values === 'object' ? (values?.[0] ?? null) : values;
+  }
+
+  get paused(): boolean {
+    return this.#paused;
   }
 
   /** Called by a sink: stop before the next message, until resume(). */
@@ -285,22 +301,22 @@ export class RequestParser {
     return this.#fail('HPE_INVALID_EOF_STATE', 'Invalid EOF state');
   }
 
-  feed(piece: Buffer): Progress {
+  feed(piece: Buffer, start = 0, end = piece.length): Progress {
     if (this.error !== null) return FAILED;
     if (this.#stopped) return MORE;
-    if (this.#held === null) return this.#advance(piece, 0, piece.length, 0);
+    if (this.#held === null) return this.#advance(piece, start, end, start);
     const before = this.#heldEnd;
-    const bytes = this.#hold(piece, 0, piece.length);
+    const bytes = this.#hold(piece, start, end);
     if (this.#paused) return PAUSED;
     return this.#advance(bytes, before, this.#heldEnd, before);
   }
 
-  /** `before`: how much of the bytes is older than this piece. */
+  /** `before`: where in the bytes the piece that came last begins. */
   #advance(bytes: Buffer, from: number, end: number, before: number): Progress {
     const at = this.#run(bytes, from, end);
     if (this.error !== null) {
       this.error.bytesParsed = Math.max(0, at - before);
-      this.error.rawPacket = before === 0 ? bytes : bytes.subarray(before, end);
+      this.error.rawPacket = Buffer.from(bytes.subarray(before, end));
       return FAILED;
     }
     if (this.#stopped) return MORE;
