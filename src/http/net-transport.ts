@@ -1,7 +1,6 @@
 /**
  * Connections by node:net, where our own sockets cannot work (no addon, another OS). Slower; the
- * same to whoever uses it, but that a port that cannot be listened on is told later, as an
- * 'error' that nobody catches.
+ * same to whoever uses it, but that it listens a little later, when `ready` is fulfilled.
  */
 import net from 'node:net';
 import type {
@@ -82,7 +81,11 @@ export function listenNet(
   const { host, port = 0, path } = options;
   if (path === undefined) server.listen({ host, port });
   else server.listen({ path });
+  const ready = new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve).once('error', reject);
+  });
   return {
+    ready,
     get address() {
       const address = server.address();
       return typeof address === 'object' ? address : null;

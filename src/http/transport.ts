@@ -44,6 +44,8 @@ export interface Transport {
 }
 
 export interface TransportListener {
+  /** Rejects if it cannot listen. */
+  readonly ready: Promise<void>;
   readonly address: TransportAddress | null;
   close(closed?: () => void): void;
   ref(): void;
@@ -68,5 +70,14 @@ export function listenTransport(
 ): TransportListener {
   const kernel = threadKernel();
   if (kernel === null) return listenNet(options, onTransport);
-  return listen(kernel, options, onTransport as unknown as Parameters<typeof listen>[2]);
+  const listener = listen(kernel, options, onTransport as unknown as Parameters<typeof listen>[2]);
+  return {
+    ready: Promise.resolve(),
+    get address() {
+      return listener.address;
+    },
+    close: (closed) => listener.close(closed),
+    ref: () => listener.ref(),
+    unref: () => listener.unref(),
+  };
 }

@@ -24,11 +24,11 @@ export class RequestBody {
   ended = false;
 
   readonly #source: BodySource;
-  #chunks: Buffer[] = [];
+  #chunks: Uint8Array[] = [];
   #kept = 0;
   #error: Error | null = null;
   #whole: { resolve(bytes: Buffer): void; reject(error: Error): void } | null = null;
-  #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
+  #controller: ReadableByteStreamController | null = null;
   /** Nobody will read it any more. */
   #discarded = false;
 
@@ -39,7 +39,9 @@ export class RequestBody {
   push(bytes: Buffer, start: number, end: number): void {
     this.received += end - start;
     if (this.#discarded) return;
-    const chunk = Buffer.from(bytes.subarray(start, end));
+    // Not from Buffer's pool: a byte stream takes the whole ArrayBuffer away from its chunks.
+    const chunk = new Uint8Array(end - start);
+    chunk.set(bytes.subarray(start, end));
     if (this.#controller !== null) {
       this.#controller.enqueue(chunk);
       if ((this.#controller.desiredSize ?? 0) <= 0) this.#source.pauseBody();
@@ -85,8 +87,8 @@ export class RequestBody {
 
   stream(): ReadableStream<Uint8Array> {
     this.used = true;
-    return new ReadableStream<Uint8Array>({
-      type: 'bytes' as never,
+    return new ReadableStream({
+      type: 'bytes',
       start: (controller) => {
         for (const chunk of this.#chunks) controller.enqueue(chunk);
         this.#chunks = [];
@@ -109,6 +111,6 @@ export class RequestBody {
   #take(): Buffer {
     const chunks = this.#chunks;
     this.#chunks = [];
-    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+    return chunks.length === 1 ? Buffer.from(chunks[0].buffer) : Buffer.concat(chunks);
   }
 }

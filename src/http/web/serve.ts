@@ -63,7 +63,7 @@ export class Server implements WebServer, TransportHandler {
   #ticking: NodeJS.Timeout | null = null;
   #stopped: (() => void) | null = null;
   #listening = true;
-  #address: { readonly port: number } | null;
+  #port = 0;
 
   /** Use serve(). */
   constructor(options: ServeOptions) {
@@ -75,11 +75,13 @@ export class Server implements WebServer, TransportHandler {
     this.#listener = listenTransport(whereToListen(options), (transport) =>
       this.#accept(transport),
     );
-    this.#address = this.#listener.address;
+    this.#port = this.#listener.address?.port ?? 0;
   }
 
   get port(): number {
-    return this.#address?.port ?? 0;
+    // By node:net it is not known at once; when it is closed, not any more.
+    if (this.#port === 0) this.#port = this.#listener.address?.port ?? 0;
+    return this.#port;
   }
 
   get hostname(): string {
@@ -93,6 +95,11 @@ export class Server implements WebServer, TransportHandler {
 
   get url(): string {
     return new URL(this.origin).href;
+  }
+
+  /** Listening; by our own sockets it is at once, and what cannot is thrown by serve(). */
+  get ready(): Promise<void> {
+    return this.#listener.ready;
   }
 
   /** Connections that are open. */
