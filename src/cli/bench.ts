@@ -14,6 +14,18 @@ const suites = {
     what: 'file-system calls of an unmodified program, against Node, newest Node and Bun',
     load: () => import('../lab/bench-fs.ts'),
   },
+  http: {
+    what: 'HTTP servers: CPU per request against Node, newest Node, Bun, Deno and C',
+    load: () => import('../lab/bench-http.ts'),
+  },
+  net: {
+    what: 'TCP servers, likewise',
+    load: () => import('../lab/bench-net.ts'),
+  },
+  dns: {
+    what: 'DNS over UDP, likewise',
+    load: () => import('../lab/bench-dns.ts'),
+  },
 } as const;
 
 type SuiteName = keyof typeof suites;
