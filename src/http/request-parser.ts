@@ -315,7 +315,9 @@ export class RequestParser {
   #advance(bytes: Buffer, from: number, end: number, before: number): Progress {
     const at = this.#run(bytes, from, end);
     if (this.error !== null) {
-      this.error.bytesParsed = Math.max(0, at - before);
+      // llhttp takes the byte after a word before it counts the word.
+      const taken = this.error.code === 'HPE_HEADER_OVERFLOW' && at < end ? 1 : 0;
+      this.error.bytesParsed = Math.max(0, at + taken - before);
       this.error.rawPacket = Buffer.from(bytes.subarray(before, end));
       return FAILED;
     }

@@ -7,16 +7,16 @@ import { after, test } from 'node:test';
 import {
   Response as LightResponse,
   type ServeOptions,
-  type Server,
   serve,
+  type WebServer,
 } from '../../../src/http.ts';
 import { exchange, RawClient } from '../../support/raw-http.ts';
 
-const servers: Server[] = [];
+const servers: WebServer[] = [];
 async function start(
   fetch: ServeOptions['fetch'],
   options: Partial<ServeOptions> = {},
-): Promise<Server> {
+): Promise<WebServer> {
   const server = serve({ port: 0, hostname: '127.0.0.1', fetch, ...options });
   servers.push(server);
   await server.ready;
