@@ -28,6 +28,11 @@ struct tl_binding* tl_method_args(napi_env env, napi_callback_info info, size_t 
 
 /* --- Draining ------------------------------------------------------------------------------ */
 
+static void forget_context(struct tl_binding* b) {
+  if (b->context) napi_async_destroy(b->env, b->context);
+  b->context = NULL;
+}
+
 /* One crossing into JavaScript per harvest. An exception thrown by a user's callback goes where
  * Node's own would (uncaughtException); if the program survives it, the harvest goes on. */
 static int drain_once(struct tl_binding* b, int* left) {
@@ -40,8 +45,12 @@ static int drain_once(struct tl_binding* b, int* left) {
   napi_value result = NULL;
   napi_get_global(env, &receiver);
   if (napi_get_reference_value(env, b->drain, &function) == napi_ok && function) {
-    /* Not napi_make_callback: its scope checks the async ids when it ends, and a nextTick that
-     * throws inside the drain leaves one. The drain runs the tick queue itself. */
+    /* In a callback scope: without one, a call from C++ into JavaScript within a callback (TLS
+     * does so) would take itself for the outermost and run the tick queue in the middle of it.
+     * The drain runs the tick queue itself. */
+    napi_callback_scope callback_scope = NULL;
+    napi_open_callback_scope(env, NULL, b->context, &callback_scope);
+    b->draining = 1;
     napi_status const status = napi_call_function(env, receiver, function, 0, NULL, &result);
     if (status == napi_ok) {
       *left = tl_napi_int(env, result, 0);
@@ -57,6 +66,11 @@ static int drain_once(struct tl_binding* b, int* left) {
         again = 1;
       }
     }
+    /* Last: the scope checks the stack of async ids. A nextTick that throws leaves one there,
+     * and reporting the exception clears them. */
+    if (callback_scope) napi_close_callback_scope(env, callback_scope);
+    b->draining = 0;
+    if (!b->drain) forget_context(b); /* a callback closed the kernel */
   }
   napi_close_handle_scope(env, scope);
   return again;
@@ -104,6 +118,7 @@ static void on_environment_ends(napi_async_cleanup_hook_handle hook, void* data)
 static void close_now(struct tl_binding* b) {
   if (b->drain) napi_delete_reference(b->env, b->drain);
   b->drain = NULL;
+  if (!b->draining) forget_context(b);
   tl_kernel_close(b->kernel, on_closed);
 }
 
@@ -295,6 +310,10 @@ static void add_methods(napi_env env, napi_value object, struct tl_binding* b) {
 /* Ties a kernel to this environment: its callback, its end, its loop. */
 static int tie(napi_env env, struct tl_binding* b, napi_value drain_function, int attach) {
   uv_loop_t* loop = NULL;
+  napi_value name;
+  if (napi_create_string_utf8(env, "TRAPLESS", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_async_init(env, NULL, name, &b->context) != napi_ok)
+    return EINVAL;
   if (napi_create_reference(env, drain_function, 1, &b->drain) != napi_ok) return EINVAL;
   if (napi_add_async_cleanup_hook(env, on_environment_ends, b->kernel, &b->hook) != napi_ok)
     return EINVAL;

@@ -15,8 +15,10 @@ struct tl_binding {
   struct tl_kernel* kernel; /* null: closed */
   napi_env env;
   napi_ref drain;
+  napi_async_context context; /* what the drain runs in */
   napi_async_cleanup_hook_handle hook;
   int owners;
+  int draining;
 };
 
 /* Reads the arguments and finds the kernel a method is bound to. Null, with an exception

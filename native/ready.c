@@ -397,11 +397,18 @@ static void cancel(struct tl_ready* r, const struct io_uring_sqe* sqe) {
     in_ends(r, w, -ECANCELED);
     count++;
   }
+  /* What was queued before it has its turn first, as in the ring. */
+  if (w && all && w->out && w->writable) send_ready(r, sqe->fd, w);
   while (w && all && w->out) {
     out_ends(r, w, -ECANCELED);
     count++;
   }
   complete(r, sqe->user_data, count ? count : -ENOENT, 0);
+  /* Whoever cancels all closes next, and perhaps not through us. */
+  if (w && all && w->told) {
+    epoll_ctl(r->epoll, EPOLL_CTL_DEL, sqe->fd, NULL);
+    forget(r, sqe->fd);
+  }
 }
 
 /* Completions one SQE may give at once. */

@@ -11,7 +11,9 @@
  * loading the first one quick, with the Node that built it (scripts/code-cache.mjs).
  */
 import { spawnSync } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs, { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -83,21 +85,29 @@ async function bundle() {
     entryPoints: [join(root, 'src', 'vcpus.ts')],
     outfile: join(dist, 'vcpus.cjs'),
   });
-  await build({
-    ...common,
-    entryPoints: [join(root, 'src', 'servers.ts')],
-    outfile: join(dist, 'servers.cjs'),
-    plugins: [
-      {
-        // HTTP is on the runtime's kernel and sockets, of which there are one set per thread.
-        name: 'on-the-runtime',
-        setup(it) {
-          const parts = /\/(node\/environment-kernel|sockets\/index)\.ts$/;
-          it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
-        },
-      },
-    ],
-  });
+  // HTTP is on the runtime's kernel and sockets, of which there are one set per thread.
+  const onTheRuntime = {
+    name: 'on-the-runtime',
+    setup(it) {
+      const parts = /\/(node\/(environment-kernel|net\/net|net\/stream)|sockets\/index)\.ts$/;
+      it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
+      const server = /\/http\/server\/server\.ts$/;
+      it.onResolve({ filter: server }, ({ kind }) =>
+        kind === 'entry-point' ? undefined : { path: './http-server.cjs', external: true },
+      );
+    },
+  };
+  // Apart from the rest of HTTP: all that a program under register needs of it.
+  for (const [entry, name] of [
+    [join('http', 'server', 'server.ts'), 'http-server'],
+    ['servers.ts', 'servers'],
+  ])
+    await build({
+      ...common,
+      entryPoints: [join(root, 'src', entry)],
+      outfile: join(dist, `${name}.cjs`),
+      plugins: [onTheRuntime],
+    });
   await build({
     ...common,
     entryPoints: [join(root, 'src', 'cli', 'main.ts')],
@@ -121,7 +131,16 @@ async function bundle() {
       },
     ],
   });
-  const bundled = ['trapless', 'start', 'overhead-trial', 'lab-worker', 'vcpus', 'servers', 'cli'];
+  const bundled = [
+    'trapless',
+    'start',
+    'overhead-trial',
+    'lab-worker',
+    'vcpus',
+    'http-server',
+    'servers',
+    'cli',
+  ];
   for (const name of bundled) lighten(join(dist, `${name}.cjs`));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
@@ -180,6 +199,8 @@ function writeTypeEntries() {
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
+  write('dgram', same('node:dgram'), both('node:dgram'));
+  write('net', same('node:net'), both('node:net'));
   write('register', 'export {};\n', 'export {};\n');
 }
 
@@ -189,6 +210,8 @@ async function writeEntries() {
   writeEntry('index', 'index', Object.keys(runtime.index));
   writeEntry('syscall', 'syscall', Object.keys(runtime.syscall));
   writeEntry('fs', 'fs()', [...Object.keys(fs), ...LATER_FS]);
+  writeEntry('dgram', 'dgram()', Object.keys(dgram));
+  writeEntry('net', 'net()', Object.keys(net));
   writeEntry('fs-promises', 'fs().promises', [...Object.keys(fs.promises), ...LATER_PROMISES]);
   const vcpus = createRequire(import.meta.url)(join(dist, 'vcpus.cjs'));
   writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');

@@ -7,7 +7,12 @@
 export { syscallNumber } from './abi/syscalls.ts';
 export * as index from './index.ts';
 export { loadAddon } from './native/addon.ts';
+export * as dgramSockets from './node/dgram/dgram.ts';
+export { traplessDgram as dgram } from './node/dgram/dgram.ts';
 export { threadKernel } from './node/environment-kernel.ts';
 export { traplessFs as fs } from './node/fs.ts';
+export * as netSockets from './node/net/net.ts';
+export { listenForm, TAKES_BYTES, traplessNet as net } from './node/net/net.ts';
+export { streamOf } from './node/net/stream.ts';
 export { listen } from './sockets/index.ts';
 export * as syscall from './syscall.ts';

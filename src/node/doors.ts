@@ -7,9 +7,11 @@
  *
  * A door stays for good: fs.stat is the same function before the first call and after it.
  */
+import dgram, { type Socket } from 'node:dgram';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { runtime } from './bundles.ts';
+import net from 'node:net';
+import { httpServers, runtime } from './bundles.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { shared } from './shared.ts';
 
@@ -31,6 +33,8 @@ export function installDoors(): void {
   const promises = () => runtime().fs().promises as unknown as Functions;
   put(fs as unknown as Functions, CALLBACK_NAMES, originals.fs, callbacks);
   put(fs.promises as unknown as Functions, PROMISE_NAMES, originals.promises, promises);
+  streamDoors();
+  dgram.createSocket = datagramDoor(dgram.createSocket) as typeof dgram.createSocket;
   syncBuiltinESMExports();
   shared().prepare = prepare;
   // Node's own tests replace its internals before the first call: be there before them.
@@ -61,6 +65,50 @@ function door(original: AnyFunction, open: () => AnyFunction): AnyFunction {
     return inside.apply(this, args);
   }, original);
 }
+
+/** A socket is Node's own; the runtime takes over the half of it that receives and sends. */
+function datagramDoor(original: AnyFunction): AnyFunction {
+  return disguise(function (this: unknown, ...args: unknown[]) {
+    const socket = original.apply(this, args) as Socket;
+    adopt ??= openOr(
+      () => {
+        const { adoptSocket, shortenSend } = runtime().dgramSockets;
+        shortenSend();
+        return adoptSocket;
+      },
+      () => {},
+    );
+    adopt(socket, args[0]);
+    return socket;
+  }, original);
+}
+
+/** Every server listens through the one, every client connects through the other. */
+function streamDoors(): void {
+  const server = net.Server.prototype as unknown as Functions;
+  const socket = net.Socket.prototype as unknown as Functions;
+  const { _listen2: listen } = server;
+  const { connect } = socket;
+  if (typeof listen !== 'function' || typeof connect !== 'function') return;
+  const inside = door(listen, () => runtime().netSockets.listenForm(listen));
+  server._listen2 = process.env.TRAPLESS_HTTP === '0' ? inside : httpDoor(inside);
+  socket.connect = door(connect, () => runtime().netSockets.connectForm(connect));
+}
+
+/** An HTTP server gets our parser and connections before it listens; one of https does not. */
+function httpDoor(listen: AnyFunction): AnyFunction {
+  return disguise(function (this: object, ...args: unknown[]) {
+    if ('closeIdleConnections' in this && !('setSecureContext' in this)) {
+      const open = () => httpServers().takeOver as AnyFunction;
+      takeOver ??= openOr(open, () => false);
+      takeOver(this);
+    }
+    return listen.apply(this, args);
+  }, listen);
+}
+
+let takeOver: AnyFunction | undefined;
+let adopt: AnyFunction | undefined;
 
 /** Without a runtime to be read (another user, another root) there is still Node. */
 function openOr(open: () => AnyFunction, original: AnyFunction): AnyFunction {

@@ -23,7 +23,7 @@ import { CQE_MORE } from '../abi/ring.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { KIND, LARGE_BLOCK, SMALL_BLOCK } from '../kernel/sockets/layout.ts';
 import type { SocketOwner, Sockets } from '../kernel/sockets/sockets.ts';
-import { nameOf, resetOnClose, SHUT_WR, shutDown } from '../ops/socket.ts';
+import { nameOf, resetOnClose, SHUT_WR, setNonBlocking, shutDown } from '../ops/socket.ts';
 import type { IpAddress } from '../ops/socket-address.ts';
 
 /** What a connection tells. Each call is one macrotask. */
@@ -38,8 +38,20 @@ export interface ConnectionHandler {
   onDrain?(connection: Connection): void;
   /** A send has completed (fewer bytes are pending). For who counts them. */
   onSent?(connection: Connection): void;
+  /** Our FIN is out (after end()). */
+  onFinish?(connection: Connection, result: number): void;
+  /** Only of a borrowed descriptor: receiving or sending failed, with -errno, and stopped. */
+  onError?(connection: Connection, error: number, sending: boolean): void;
   /** The last call. `error` is -errno, or 0. */
   onClose?(connection: Connection, error: number): void;
+}
+
+/** What was on the way when a descriptor was given back, in order. */
+export interface Remains {
+  /** Arrived, and nobody has seen it. */
+  readonly unseen: Buffer[];
+  /** Written, and Linux had no room for it. */
+  readonly unsent: Uint8Array[];
 }
 
 const OPEN = 0;
@@ -64,6 +76,8 @@ export class Connection implements SocketOwner {
   data: any = undefined;
 
   readonly #sockets: Sockets;
+  /** Closed by somebody else: libuv. */
+  readonly #borrowed: boolean;
   #slot: number;
   #state: number;
   #error = 0;
@@ -94,18 +108,21 @@ export class Connection implements SocketOwner {
   #congested = false;
   #connecting = false;
   #closeSent = false;
+  /** While it is given back: what Linux did not take. */
+  #unsent: Uint8Array[] | null = null;
 
   /* Keeping the loop alive */
   #referenced = true;
   #holding = false;
 
   /** Claims a slot for `fd`; `begin` or `connect` follows. */
-  constructor(sockets: Sockets, fd: number, handler: ConnectionHandler) {
+  constructor(sockets: Sockets, fd: number, handler: ConnectionHandler, borrowed = false) {
     this.#sockets = sockets;
+    this.#borrowed = borrowed;
     this.fd = fd;
     this.handler = handler;
     this.#state = OPEN;
-    this.#slot = sockets.claim(this, fd);
+    this.#slot = sockets.claim(this, borrowed ? -1 : fd);
   }
 
   /** False: there are too many sockets; `fd` is still the caller's. */
@@ -185,8 +202,7 @@ export class Connection implements SocketOwner {
       this.#arm();
       return false;
     }
-    this.#fail(result);
-    return false;
+    return this.#fail(result, false);
   }
 
   #armAgain = (): void => this.#arm();
@@ -224,7 +240,7 @@ export class Connection implements SocketOwner {
     const { onEnd } = this.handler;
     if (onEnd === undefined) this.end();
     else this.handler.onEnd!(this);
-    if (this.#finished) this.#beginClose(0);
+    if (this.#finished && !this.#borrowed) this.#beginClose(0);
     return true;
   }
 
@@ -329,16 +345,20 @@ export class Connection implements SocketOwner {
 
   #enqueue(bytes: Uint8Array): number {
     this.#queue ??= [];
-    this.#queue.push(bytes);
+    // What was received is not there for long.
+    const received = bytes.buffer === this.#sockets.arena.buffer;
+    this.#queue.push(received ? Buffer.from(bytes) : bytes);
     if (this.#block === -1) this.#sendMore();
     return bytes.length;
   }
 
   #sent(result: number): boolean {
+    if (this.#unsent !== null) this.#keepUnsent(Math.max(result, 0));
     if (result < 0 && result !== -ERRNO.EAGAIN && result !== -ERRNO.EINTR) {
       this.#giveBlock();
-      if (this.#state === OPEN) this.#fail(result);
-      else this.#closeIfQuiet();
+      if (this.#unsent !== null) return false;
+      if (this.#state === OPEN) return this.#fail(result, true);
+      this.#closeIfQuiet();
       return false;
     }
     if (result > 0) {
@@ -347,9 +367,9 @@ export class Connection implements SocketOwner {
       this.#at += result;
       this.#length -= result;
     }
-    if (this.#state !== OPEN) {
+    if (this.#state !== OPEN || this.#unsent !== null) {
       this.#giveBlock();
-      this.#closeIfQuiet();
+      if (this.#unsent === null) this.#closeIfQuiet();
       return false;
     }
     if (this.#length > 0) {
@@ -360,6 +380,14 @@ export class Connection implements SocketOwner {
       this.#sendMore();
     }
     return this.#tellSent();
+  }
+
+  /** Of the send that was in flight when the descriptor is given back. */
+  #keepUnsent(sent: number): void {
+    const from = this.#at + sent;
+    const { arena } = this.#sockets;
+    if (sent < this.#length)
+      this.#unsent!.push(Buffer.from(arena.subarray(from, this.#at + this.#length)));
   }
 
   #tellSent(): boolean {
@@ -449,8 +477,9 @@ export class Connection implements SocketOwner {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    shutDown(this.kernel, this.fd, SHUT_WR);
-    if (this.#endTold) this.#beginClose(0);
+    const result = shutDown(this.kernel, this.fd, SHUT_WR);
+    this.handler.onFinish?.(this, result);
+    if (this.#endTold && !this.#borrowed) this.#beginClose(0);
   }
 
   /** Whether our FIN is out. */
@@ -468,8 +497,7 @@ export class Connection implements SocketOwner {
       return false;
     }
     if (result < 0) {
-      this.#fail(result);
-      return false;
+      return this.#fail(result, false);
     }
     this.#state = OPEN;
     this.#arm();
@@ -478,8 +506,21 @@ export class Connection implements SocketOwner {
     return true;
   }
 
-  #fail(error: number): void {
-    this.#beginClose(error);
+  #fail(error: number, sending: boolean): boolean {
+    if (!this.#borrowed) {
+      this.#beginClose(error);
+      return false;
+    }
+    if (sending) this.#dropUnsent();
+    this.handler.onError?.(this, error, sending);
+    return true;
+  }
+
+  #dropUnsent(): void {
+    this.#queue = null;
+    if (this.#next !== -1) this.#sockets.blocks.give(this.#next);
+    this.#next = -1;
+    this.#nextLength = 0;
   }
 
   /** Ends it now. What was written in this turn is still sent, as far as Linux has room. */
@@ -498,9 +539,7 @@ export class Connection implements SocketOwner {
     this.#state = CLOSING;
     this.#error = error;
     this.#kept = null;
-    this.#queue = null;
-    if (this.#next !== -1) this.#sockets.blocks.give(this.#next);
-    this.#next = -1;
+    this.#dropUnsent();
     if (this.#armed || this.#block !== -1) this.#sockets.cancel(this.fd);
     this.#closeIfQuiet();
     this.#keepAlive();
@@ -510,7 +549,60 @@ export class Connection implements SocketOwner {
   #closeIfQuiet(): void {
     if (this.#armed || this.#block !== -1 || this.#closeSent) return;
     this.#closeSent = true;
-    this.#sockets.close(this.#slot, this.fd);
+    if (!this.#borrowed) return this.#sockets.close(this.#slot, this.fd);
+    this.#state = CLOSED;
+    this.#sockets.free(this.#slot);
+    this.#slot = -1;
+    this.#keepAlive();
+  }
+
+  /** Sends at once what was written, as far as Linux has room. */
+  flush(): void {
+    for (let left = -1; this.pending > 0 && left !== this.pending && this.#state === OPEN; ) {
+      left = this.pending;
+      this.#sockets.advance(this.#slot);
+    }
+  }
+
+  /** Gives a borrowed descriptor back: nothing of ours touches it any more when this returns, and
+   *  it does not block. */
+  detach(): Remains {
+    if (this.#state >= CLOSING) return { unseen: [], unsent: [] };
+    this.#paused = true; // what still arrives is kept
+    this.flush();
+    this.#unsent = [];
+    // Without io_uring it also has epoll forget the descriptor.
+    if (this.#armed || this.#block !== -1 || this.#sockets.nonBlocking) {
+      const slot = this.#slot;
+      this.#sockets.cancel(this.fd);
+      for (let tries = 0; tries < 3; tries++) {
+        this.#sockets.advance(slot);
+        if (!this.#armed && this.#block === -1) break;
+      }
+    }
+    const unseen = this.#kept ?? [];
+    const unsent = this.#unsent;
+    this.#unsent = null;
+    this.#collectUnsent(unsent);
+    this.#beginClose(0);
+    setNonBlocking(this.kernel, this.fd, true);
+    return { unseen, unsent };
+  }
+
+  /** Behind what was in flight. */
+  #collectUnsent(unsent: Uint8Array[]): void {
+    const { arena } = this.#sockets;
+    if (this.#next !== -1)
+      unsent.push(Buffer.from(arena.subarray(this.#next, this.#next + this.#nextLength)));
+    for (const bytes of this.#queue ?? []) {
+      unsent.push(bytes!.subarray(this.#queueAt));
+      this.#queueAt = 0;
+    }
+  }
+
+  /** The peer has sent its FIN. */
+  get ended(): boolean {
+    return this.#ended;
   }
 
   #isClosed(): boolean {

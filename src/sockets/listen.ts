@@ -203,7 +203,7 @@ export function listen(
 ): Listener {
   const sockets = socketsOf(kernel);
   const fd = options.fd ?? bound(sockets, options);
-  setNonBlocking(kernel, fd, (sockets.socketFlags & SOCK_NONBLOCK) !== 0);
+  setNonBlocking(kernel, fd, sockets.nonBlocking);
   const result = listenOn(kernel, fd, options.backlog ?? 511);
   if (result < 0) {
     if (options.fd === undefined) closeNow(kernel, fd);
@@ -211,8 +211,6 @@ export function listen(
   }
   return new Listener(sockets, fd, onConnection);
 }
-
-const SOCK_NONBLOCK = 0o4000;
 
 function listenError(result: number, options: ListenOptions): Error {
   const { host = '::', port = 0, path } = options;

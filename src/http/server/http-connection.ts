@@ -9,6 +9,7 @@
  * `outgoing` and keep what is written to them.
  */
 import type http from 'node:http';
+import { streamOf } from '../../node/net/stream.ts';
 import { FAILED, RequestParser, type RequestSink, UPGRADED } from '../request-parser.ts';
 import { channels } from './channels.ts';
 import type { Connections, TrackedConnection } from './connections.ts';
@@ -21,6 +22,7 @@ import {
   responseClass,
   takeNeedDrain,
 } from './internals.ts';
+import { lighten, unlighten } from './light-socket.ts';
 
 /** Node lets a kept connection live a second longer than it says. */
 const KEEP_ALIVE_BUFFER_MS = 1000;
@@ -42,6 +44,7 @@ export interface HttpServer extends http.Server {
   joinDuplicateHeaders?: boolean;
   rejectNonStandardBodyWrites: boolean;
   maxHeaderSize?: number;
+  insecureHTTPParser?: boolean;
 }
 
 export class HttpConnection implements RequestSink, TrackedConnection {
@@ -63,6 +66,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   #requests = 0;
   #keepAliveTimer = false;
   #done = false;
+  /** The bytes are lent for the call: a body has to be copied. */
+  #lent = false;
 
   constructor(
     server: HttpServer,
@@ -87,6 +92,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     socket.parser = this;
     if (this.#server.timeout && typeof socket.setTimeout === 'function')
       socket.setTimeout(this.#server.timeout);
+    const stream = lighten(socket);
+    if (stream !== undefined) stream.consumer = this.#onLent;
     socket.on('timeout', this.#onTimeout);
     socket.on('data', this.#onData);
     socket.on('error', onSocketError);
@@ -102,6 +109,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   /** The socket becomes somebody else's. */
   #detach(): void {
     const { socket } = this;
+    unlighten(socket);
     socket.removeListener('timeout', this.#onTimeout);
     socket.removeListener('data', this.#onData);
     socket.removeListener('error', onSocketError);
@@ -119,6 +127,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
 
   #finish(): void {
     if (!this.#done) this.free();
+    const stream = streamOf(this.socket._handle as never);
+    if (stream !== undefined) stream.consumer = null;
     this.#done = true;
     this.#parser.stop();
     this.#connections.delete(this);
@@ -127,13 +137,23 @@ export class HttpConnection implements RequestSink, TrackedConnection {
 
   /* --- From the socket ------------------------------------------------------------------------ */
 
-  #onData = (bytes: Buffer): void => {
+  #onData = (bytes: Buffer): void => this.#feed(bytes, 0, bytes.length);
+
+  /** Bytes that never were the socket's (light-socket.ts). */
+  #onLent = (bytes: Buffer, start: number, end: number): void => {
+    this.socket._unrefTimer();
+    this.#lent = true;
+    this.#feed(bytes, start, end);
+    this.#lent = false;
+  };
+
+  #feed(bytes: Buffer, start: number, end: number): void {
     if (this.#done) return;
-    const progress = this.#parser.feed(bytes);
+    const progress = this.#parser.feed(bytes, start, end);
     if (progress === FAILED) onSocketError.call(this.socket, this.#parser.error!);
     else if (progress === UPGRADED) this.#upgrade();
     else if (this.messageStart === 0 && this.#parser.inMessage) this.#messageBegins();
-  };
+  }
 
   #messageBegins(): void {
     this.messageStart = performance.now();
@@ -210,7 +230,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     const request = this.incoming;
     if (this.messageStart === 0) this.#messageBegins();
     if (request === null || request._dumped) return;
-    if (!request.push(bytes.subarray(start, end))) this.socket.pause();
+    const piece = bytes.subarray(start, end);
+    if (!request.push(this.#lent ? Buffer.from(piece) : piece)) this.socket.pause();
   }
 
   onEnd(parser: RequestParser): void {
@@ -311,7 +332,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     const server = this.#server;
     const { socket } = this;
     const request = this.incoming!;
-    const rest = this.#parser.rest();
+    const rest = this.#lent ? Buffer.from(this.#parser.rest()) : this.#parser.rest();
     this.#detach();
     const event = request.method === 'CONNECT' ? 'connect' : 'upgrade';
     if (event === 'connect' && server.listenerCount(event) === 0) {
@@ -330,12 +351,11 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     if (channels.responseFinish.hasSubscribers)
       channels.responseFinish.publish({ request, response, socket, server });
     this.#unanswered.shift();
-    // If the program never looked at the body, it is taken off the wire. (Flowing: null is never.)
-    const untouched = request.readableFlowing === null && !request._consuming;
-    if (untouched && !request._readableState.resumeScheduled) request._dump();
     response.detachSocket(socket);
-    this.#forget(request);
-    process.nextTick(emitClose, response);
+    this.#letGo(request);
+    // Only this listener, of 'finish': nobody looks.
+    if (response._eventsCount === 1) response._closed = response.destroyed = true;
+    else process.nextTick(emitClose, response);
     if (response._last) {
       if (typeof socket.destroySoon === 'function') socket.destroySoon();
       else (socket as InnerSocket).end();
@@ -347,6 +367,21 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     } else {
       this.#outgoing.shift()!.assignSocket(socket);
     }
+  }
+
+  /** If the program never looked at the body, it is taken off the wire. */
+  #letGo(request: InnerRequest): void {
+    const state = request._readableState;
+    const untouched = request.readableFlowing === null && !request._consuming;
+    if (untouched && request._eventsCount === 0 && request.complete && state.length === 0) {
+      // Nobody would hear it end and close: it is as if it had.
+      request._dumped = true;
+      state.endEmitted = state.destroyed = state.closed = state.closeEmitted = true;
+      if (this.incoming === request) this.incoming = null;
+      return;
+    }
+    if (untouched && !state.resumeScheduled) request._dump();
+    this.#forget(request);
   }
 
   /** Lets go of a request that has been read, so that it can be collected. */

@@ -13,7 +13,15 @@ export interface InnerRequest extends http.IncomingMessage {
   _dumped: boolean;
   _addHeaderLines(lines: string[], count: number): void;
   _dump(): void;
-  readonly _readableState: { resumeScheduled: boolean };
+  readonly _eventsCount: number;
+  readonly _readableState: {
+    readonly resumeScheduled: boolean;
+    readonly length: number;
+    endEmitted: boolean;
+    destroyed: boolean;
+    closed: boolean;
+    closeEmitted: boolean;
+  };
 }
 
 export interface InnerResponse extends http.ServerResponse {
@@ -23,6 +31,7 @@ export interface InnerResponse extends http.ServerResponse {
   _expect_continue: boolean;
   _last: boolean;
   _closed: boolean;
+  readonly _eventsCount: number;
   _headerSent: boolean;
   _header: string | null;
   maxRequestsOnConnectionReached: boolean;
@@ -33,6 +42,7 @@ export interface InnerSocket extends Socket {
   server: http.Server;
   parser: unknown;
   _paused: boolean;
+  _unrefTimer(): void;
   _httpMessage: InnerResponse | null;
   _handle: { reading: boolean; readStart(): void; readStop(): void } | null;
   readonly _writableState: { needDrain: boolean };
@@ -84,6 +94,15 @@ export const responseClass = (server: http.Server) =>
 export const setResponseClass = (server: http.Server, to: unknown) => {
   (server as unknown as Keyed)[RESPONSE_CLASS!] = to;
 };
+
+type Listener = (socket: Socket) => void;
+const [NODES_LISTENER] = sampleServer.listeners('connection') as Listener[];
+
+/** What Node's own server does about a connection; undefined if that is not first any more. */
+export function nodesListener(server: http.Server): Listener | undefined {
+  const [first] = server.listeners('connection') as Listener[];
+  return first === NODES_LISTENER ? first : undefined;
+}
 
 /** The list that Node's own methods go through: to close them, or to find who is too late. */
 export const setConnections = (server: http.Server, to: object) => {

@@ -25,10 +25,15 @@ import {
 import { load, publish } from '../../memory/barrier.ts';
 import type { NativeKernel, NativeSockets } from '../../native/addon.ts';
 
+/** Kernel entries to find room with before something must be wrong. */
+const TRIES_MAX = 100;
+
 export class SocketQueue {
   /** Of the completion that next() found. */
   result = 0;
   flags = 0;
+  /** What tag() gave the request. */
+  tag = 0;
   /** Rises with every enter: what was put in an earlier turn is Linux's. */
   turn = 0;
   /** Kernel entries made. */
@@ -53,6 +58,9 @@ export class SocketQueue {
   #releasedCqHead = 0;
   #slotsFree: number;
   #unsubmitted = 0;
+  /** Completions moved out of Linux's way, four words each, and how many of them are read. */
+  #stash: number[] = [];
+  #stashRead = 0;
 
   constructor(native: NativeKernel, mapped: NativeSockets) {
     this.#native = native;
@@ -125,15 +133,65 @@ export class SocketQueue {
     this.#sqes[entry + SQE.addrLen] = nameLength;
   }
 
+  /** A number of the owner's own, to know the completion by. */
+  tagged(entry: number, tag: number): void {
+    this.#sqes[entry + SQE.userData + 1] = tag;
+  }
+
+  /** A callback that queues more than fits hands it over on the way. What completes is stashed:
+   *  with a full completion queue nothing would be taken any more. */
   #findSlots(): void {
-    for (let tries = 0; tries < 3; tries++) {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
       // Pairs with Linux's release of head: the slots we reuse are no longer being read.
       const used = (this.#localSqTail - load(this.#words, this.#sharedSqHead)) | 0;
       this.#slotsFree = this.#sqEntries - used;
       if (this.#slotsFree > 0) return;
       this.#enter();
+      this.#stashAll();
     }
     throw new Error('trapless: Linux takes no requests for sockets');
+  }
+
+  #stashAll(): void {
+    const words = this.#words;
+    const tail = load(words, this.#sharedCqTail);
+    let head = this.#localCqHead;
+    for (; head !== tail; head = (head + 1) | 0) {
+      const at = this.#cqes + (head & this.#cqMask) * CQE_WORDS;
+      for (let i = 0; i < CQE_WORDS; i++) this.#stash.push(words[at + i]);
+    }
+    this.#localCqHead = this.#cqTail = tail;
+    this.release();
+  }
+
+  /** Moves everything that has completed out of the queue, and takes those out that `mine` says,
+   *  in order: four words each (CQE). */
+  takeOut(mine: (userData: number) => boolean): number[] {
+    this.#stashAll();
+    const taken: number[] = [];
+    const left: number[] = [];
+    for (let at = this.#stashRead; at < this.#stash.length; at += CQE_WORDS) {
+      const words = this.#stash.slice(at, at + CQE_WORDS);
+      (mine(words[CQE.userData]) ? taken : left).push(...words);
+    }
+    this.#stash = left;
+    this.#stashRead = 0;
+    return taken;
+  }
+
+  #nextStashed(): number {
+    const stash = this.#stash;
+    const at = this.#stashRead;
+    this.#stashRead += CQE_WORDS;
+    this.tag = stash[at + CQE.generation];
+    this.result = stash[at + CQE.result];
+    this.flags = stash[at + CQE.flags];
+    const userData = stash[at + CQE.userData];
+    if (this.#stashRead === stash.length) {
+      this.#stash = [];
+      this.#stashRead = 0;
+    }
+    return userData;
   }
 
   /** Whether Linux has completions that only a kernel entry makes visible. */
@@ -158,17 +216,19 @@ export class SocketQueue {
   get pending(): boolean {
     // Pairs with Linux's release of tail: the CQEs up to it are complete.
     this.#cqTail = load(this.#words, this.#sharedCqTail);
-    return this.#cqTail !== this.#localCqHead;
+    return this.#cqTail !== this.#localCqHead || this.#stash.length > 0;
   }
 
   /** The next completion's user_data, or -1. Looks no further than the last `pending` did. */
   next(): number {
+    if (this.#stash.length > 0) return this.#nextStashed();
     if (this.#localCqHead === this.#cqTail) return -1;
     const words = this.#words;
     const at = this.#cqes + (this.#localCqHead & this.#cqMask) * CQE_WORDS;
     this.#localCqHead = (this.#localCqHead + 1) | 0;
     this.result = words[at + CQE.result];
     this.flags = words[at + CQE.flags];
+    this.tag = words[at + CQE.generation];
     return words[at + CQE.userData];
   }
 

@@ -20,11 +20,14 @@
  * completed. Nothing of the program's own is ever shown to Linux, so that nothing of it can be
  * moved or freed under Linux' hands.
  */
+import { isMainThread } from 'node:worker_threads';
 import {
   ACCEPT_MULTISHOT,
   CANCEL_DESCRIPTOR,
+  CQE,
   CQE_BUFFER,
   CQE_BUFFER_SHIFT,
+  CQE_WORDS,
   OP,
   RECV_MULTISHOT,
   SQE_BUFFER_SELECT,
@@ -57,7 +60,16 @@ export interface SocketOwner {
   /** A request has completed, or one that stands has brought something. `result` is -errno when
    *  it failed. True: something of the program's has run. */
   completed(kind: number, result: number, flags: number): boolean;
+  /** Sends at once what was written and does not wait for room. */
+  flush?(): void;
 }
+
+const isKind = (userData: number): boolean => userData >>> SLOT_BITS !== KIND.none;
+
+/** Where things are in the buffer of a datagram: struct io_uring_recvmsg_out, name, payload. */
+export const RECEIVED = { payloadLength: 8, name: 16, nameLength: 28, payload: 16 + 28 } as const;
+const SIZEOF_MSGHDR = 56;
+const MSGHDR_NAMELEN = 8;
 
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
@@ -71,8 +83,11 @@ export class Sockets implements Source {
   readonly queue: SocketQueue;
   /** For socket(2): what the tier wants. A ring retries by itself, so its sockets block. */
   readonly socketFlags: number;
+  readonly nonBlocking: boolean;
   /** Of the completion being delivered: where in the arena the received data begins. */
   receivedAt = 0;
+  /** How often a receive ended because all buffers were taken. */
+  starvations = 0;
 
   readonly #owners: (SocketOwner | null)[] = [];
   readonly #freeSlots: number[] = [];
@@ -81,6 +96,7 @@ export class Sockets implements Source {
   readonly #low: number;
   readonly #high: number;
   #open = 0;
+  #messageHeader = -1;
   /** Run before the next enter, and when buffers were given back. */
   #dirty: (() => void)[] = [];
   #starved: (() => void)[] = [];
@@ -100,6 +116,7 @@ export class Sockets implements Source {
     this.#descriptors = new Int32Array(mapped.arena, DESCRIPTORS_AT, SLOTS_MAX);
     this.queue = new SocketQueue(native, mapped);
     this.#buffers = new BufferRing(mapped.arena, this.#low, this.#high);
+    this.nonBlocking = mapped.ready !== 0;
     this.socketFlags = SOCK_CLOEXEC | (mapped.ready ? SOCK_NONBLOCK : 0);
   }
 
@@ -141,10 +158,19 @@ export class Sockets implements Source {
     this.#put(OP.recv | SQE_BUFFER_SELECT | RECV_MULTISHOT, fd, 0, 0, 0, slot, KIND.receive);
   }
 
-  /** Datagrams; `header` is a struct msghdr in a send block, read when it is handed over. */
-  receiveMessages(slot: number, fd: number, header: number): void {
+  /** Datagrams, each behind a header and the sender's name: see RECEIVED. */
+  receiveMessages(slot: number, fd: number): void {
     const op = OP.recvmsg | SQE_BUFFER_SELECT | RECV_MULTISHOT;
-    this.#put(op, fd, header, 1, 0, slot, KIND.receive);
+    if (this.#messageHeader === -1) this.#messageHeader = this.#makeMessageHeader();
+    this.#put(op, fd, this.#messageHeader, 1, 0, slot, KIND.receive);
+  }
+
+  /** A struct msghdr that says how long names may be; every socket uses the same one. */
+  #makeMessageHeader(): number {
+    const at = this.blocks.take(SIZEOF_MSGHDR);
+    this.arena.fill(0, at, at + SIZEOF_MSGHDR);
+    this.arena.writeUInt32LE(RECEIVED.nameLength, at + MSGHDR_NAMELEN);
+    return at;
   }
 
   /** All of `length` bytes of a block: one completion. Returns the queue's entry. */
@@ -165,8 +191,10 @@ export class Sockets implements Source {
     length: number,
     name: number,
     nameLength: number,
+    tag: number,
   ): void {
     const entry = this.#put(OP.send, fd, block, length, MSG_NOSIGNAL, slot, KIND.send);
+    this.queue.tagged(entry, tag);
     if (nameLength > 0) this.queue.offset(entry, this.#low + name, this.#high, nameLength);
   }
 
@@ -179,6 +207,14 @@ export class Sockets implements Source {
   cancel(fd: number): void {
     this.queue.put(OP.asyncCancel, fd, 0, 0, 0, CANCEL_DESCRIPTOR, KIND.none);
     this.kernel.expect();
+  }
+
+  /** The same at once: Linux has let go of the descriptor when this returns. The completions are
+   *  delivered later. */
+  cancelNow(fd: number): void {
+    this.cancel(fd);
+    this.queue.enter();
+    this.queue.enter();
   }
 
   cancelReceive(slot: number, fd: number): void {
@@ -219,6 +255,7 @@ export class Sockets implements Source {
 
   /** A receive ended for want of buffers: `again` is called when some were given back. */
   whenBuffers(again: () => void): void {
+    this.starvations++;
     this.#starved.push(again);
   }
 
@@ -252,6 +289,29 @@ export class Sockets implements Source {
     this.blocks.retryWaiting();
   }
 
+  /** Hands over what is queued, and tells one owner what has completed for it, before its turn. */
+  advance(slot: number): void {
+    const { queue } = this;
+    queue.enter();
+    const taken = queue.takeOut((userData) => (userData & SLOT_MASK) === slot && isKind(userData));
+    const owner = this.#owners[slot];
+    for (let at = 0; at < taken.length; at += CQE_WORDS) {
+      const flags = taken[at + CQE.flags];
+      queue.tag = taken[at + CQE.generation];
+      if ((flags & CQE_BUFFER) !== 0) {
+        const buffer = flags >>> CQE_BUFFER_SHIFT;
+        this.receivedAt = this.#buffers.offsetOf(buffer);
+        this.#buffers.give(buffer);
+      }
+      owner?.completed(taken[at + CQE.userData] >>> SLOT_BITS, taken[at + CQE.result], flags);
+    }
+  }
+
+  /** The program ends now: what was written leaves, as far as Linux has room. */
+  flushAll(): void {
+    for (const owner of this.#owners) owner?.flush?.();
+  }
+
   /** A connection was accepted, and its slot is claimed: the completion must not be seen again,
    *  should this thread end now. */
   accepted(): void {
@@ -264,6 +324,17 @@ export class Sockets implements Source {
   }
 }
 
+/** process.exit() right after a write: Node has sent it by then, so we do, too. */
+function flushAtExit(sockets: Sockets): void {
+  if (!isMainThread) return;
+  const target = process as unknown as { reallyExit: (code: number) => void };
+  const { reallyExit } = target;
+  target.reallyExit = function (this: unknown, code) {
+    sockets.flushAll();
+    return reallyExit.call(this, code);
+  };
+}
+
 const made = new WeakMap<Kernel, Sockets>();
 
 /** The sockets of a kernel, made at the first call. Throws where they cannot be. */
@@ -272,6 +343,7 @@ export function socketsOf(kernel: Kernel): Sockets {
   if (sockets === undefined) {
     sockets = kernel.attach((native) => new Sockets(kernel, native, kernel.ring !== null));
     made.set(kernel, sockets);
+    flushAtExit(sockets);
   }
   return sockets;
 }

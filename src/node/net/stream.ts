@@ -1,0 +1,514 @@
+/**
+ * Node's TCP or Pipe handle with its hot half replaced: reading and writing go through a
+ * Connection (src/sockets/) on the same descriptor; connecting, names, options and closing are
+ * Node's own. It is still Node's handle: `instanceof`, process.send() and cluster work.
+ *
+ *   adopt(handle)       from here on it is ours …
+ *   handOver(handle)    … and from here on Node's again, with nothing lost
+ *
+ * Whoever wants the handle as a native stream (tls, an own `onread`, a write past node:net) gets
+ * it handed over: `handOver` takes our requests back, gives what has arrived to the socket, and
+ * lets libuv go on. So does bulk: moving large pieces is cheaper without our copies.
+ *
+ *   adopted ──first read or write──► open ──close(), reset()──► gone
+ *                                      └──handOver()──► Node's
+ */
+import { AsyncResource } from 'node:async_hooks';
+import { errnoName } from '../../abi/errno.ts';
+import { socketsOf } from '../../kernel/sockets/sockets.ts';
+import { setNonBlocking } from '../../ops/socket.ts';
+import { Connection, type ConnectionHandler, type Remains } from '../../sockets/connection.ts';
+import { threadKernel } from '../environment-kernel.ts';
+import { type Callback, callBack } from '../forms.ts';
+import {
+  type InnerSocket,
+  noteWaiting,
+  ownerOf,
+  type ShutdownRequest,
+  type StreamHandle,
+  type WriteCallback,
+} from './internals.ts';
+
+/** Bytes that may wait in our blocks and yet count as written, as in Linux's own buffer. */
+const WRITTEN_MAX = 128 * 1024;
+/** A single write of more than this goes to Node: the copy costs more than it saves. */
+const BULK_WRITE = 48 * 1024;
+/** So do reads that bring this much at a time, so many times in a row. */
+const BULK_READ = 32 * 1024;
+const BULK_READS = 8;
+const COPY_SHORT = 96;
+
+const kStream = Symbol('trapless stream');
+
+interface Waiting {
+  readonly until: number;
+  readonly callback: WriteCallback;
+}
+
+/** Takes what arrives in the place of the socket's streams. The bytes are lent for the call. */
+export type Consumer = (bytes: Buffer, start: number, end: number) => void;
+
+export class Stream implements ConnectionHandler {
+  /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
+  consumer: Consumer | null = null;
+
+  readonly #handle: StreamHandle;
+  readonly #base: StreamHandle;
+  readonly #resource = new AsyncResource('TRAPLESSSTREAM');
+  #connection: Connection | null = null;
+  #onread: (...args: unknown[]) => unknown;
+  #reading = false;
+  #gone = false;
+  #leaving = false;
+  #bulk = 0;
+  #written = 0;
+  #waiting: Waiting[] | null = null;
+  #shutdown: ShutdownRequest | null = null;
+
+  constructor(handle: StreamHandle, base: StreamHandle) {
+    this.#handle = handle;
+    this.#base = base;
+    this.#onread = handle.onread;
+  }
+
+  get #socket(): InnerSocket | undefined {
+    return ownerOf(this.#handle);
+  }
+
+  /** Null where it cannot be: then the handle is Node's again. */
+  #open(): Connection | null {
+    if (this.#connection !== null || this.#gone) return this.#connection;
+    const kernel = threadKernel();
+    const { fd } = this.#handle;
+    if (kernel !== null && fd >= 0) {
+      try {
+        const sockets = socketsOf(kernel);
+        const connection = new Connection(sockets, fd, this, true);
+        if (connection.claimed) {
+          if (!sockets.nonBlocking) setNonBlocking(kernel, fd, false);
+          connection.pause();
+          if (!this.#handle.hasRef()) connection.unref();
+          this.#connection = connection;
+          return connection;
+        }
+      } catch {
+        // No memory for sockets: Node's own way.
+      }
+    }
+    this.#revert();
+    return null;
+  }
+
+  #revert(): void {
+    this.#gone = true;
+    Object.setPrototypeOf(this.#handle, this.#base);
+    this.#handle.onread = this.#onread;
+  }
+
+  /* --- Reading -------------------------------------------------------------------------------- */
+
+  readStart(): number {
+    const connection = this.#open();
+    if (connection === null) return this.#base.readStart.call(this.#handle);
+    this.#reading = true;
+    connection.resume();
+    return 0;
+  }
+
+  readStop(): number {
+    if (this.#gone) return this.#base.readStop.call(this.#handle);
+    this.#reading = false;
+    this.#connection?.pause();
+    return 0;
+  }
+
+  onBytes(_connection: Connection, bytes: Buffer, start: number, end: number): void {
+    if (this.consumer !== null) {
+      callBack(this.#resource, this.consumer as Callback, undefined, bytes, start, end);
+      return;
+    }
+    const copy = copyOf(bytes, start, end);
+    this.#bulk = end - start >= BULK_READ ? this.#bulk + 1 : 0;
+    callBack(this.#resource, this.#push as Callback, this, copy);
+  }
+
+  /** As onStreamRead in Node's stream_base_commons. */
+  #push(bytes: Buffer): void {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    socket._unrefTimer();
+    if (socket.destroyed) return;
+    if (!socket.push(bytes)) {
+      this.#handle.reading = false;
+      if (!socket.destroyed) this.#handle.readStop();
+    }
+    if (this.#bulk >= BULK_READS && !this.#gone && this.#connection?.pending === 0) this.handOver();
+  }
+
+  onEnd(): void {
+    callBack(this.#resource, this.#pushEnd as Callback, this);
+  }
+
+  #pushEnd(): void {
+    const socket = this.#socket;
+    if (socket === undefined || socket._readableState.endEmitted) return;
+    socket._unrefTimer();
+    socket.push(null);
+    socket.read(0);
+  }
+
+  onError(_connection: Connection, error: number, sending: boolean): void {
+    const exception = errnoException(error, sending ? 'write' : 'read');
+    callBack(this.#resource, this.#fail as Callback, this, exception);
+  }
+
+  #fail(error: Error): void {
+    this.#settleAll(error);
+    this.#socket?.destroy(error);
+  }
+
+  /* --- Writing -------------------------------------------------------------------------------- */
+
+  get bytesWritten(): number {
+    return this.#written;
+  }
+
+  get bytesRead(): number {
+    return this.#connection?.bytesRead ?? 0;
+  }
+
+  get pending(): number {
+    return this.#connection?.pending ?? 0;
+  }
+
+  /** As _writeGeneric in net.js, of a socket that is connected. False: it is for Node to do. */
+  write(
+    socket: InnerSocket,
+    writev: boolean,
+    data: unknown,
+    encoding: string,
+    callback: WriteCallback,
+  ): boolean {
+    if (!writev && (data as Uint8Array | string).length > BULK_WRITE && this.pending === 0) {
+      this.handOver();
+      return false;
+    }
+    const connection = this.#open();
+    if (connection === null) return false;
+    socket._pendingData = null;
+    socket._pendingEncoding = '';
+    socket._unrefTimer();
+    const before = connection.pending;
+    if (writev) writeAll(connection, data as Chunks);
+    else writeOne(connection, data as Uint8Array | string, encoding);
+    this.#written += connection.pending - before;
+    if (connection.pending <= WRITTEN_MAX) {
+      callback();
+      return true;
+    }
+    this.#waiting ??= [];
+    this.#waiting.push({ until: this.#written, callback });
+    noteWaiting(socket, connection.pending);
+    return true;
+  }
+
+  onSent(connection: Connection): void {
+    if (this.#waiting === null || this.#leaving) return;
+    // What is left may wait in our blocks.
+    const done = this.#written - Math.max(0, connection.pending - WRITTEN_MAX);
+    if (this.#waiting[0].until <= done)
+      callBack(this.#resource, this.#settle as Callback, this, done);
+    else this.#socket?._unrefTimer();
+  }
+
+  #settle(done: number): void {
+    const socket = this.#socket;
+    if (socket !== undefined) {
+      socket._unrefTimer();
+      noteWaiting(socket, 0);
+    }
+    while (this.#waiting !== null && this.#waiting[0].until <= done) {
+      const { callback } = this.#waiting.shift()!;
+      if (this.#waiting.length === 0) this.#waiting = null;
+      callback(null);
+    }
+  }
+
+  shutdown(request: ShutdownRequest): number {
+    const connection = this.#open();
+    if (connection === null) return this.#base.shutdown.call(this.#handle, request);
+    this.#shutdown = request;
+    connection.end();
+    return 0;
+  }
+
+  onFinish(_connection: Connection, result: number): void {
+    const request = this.#shutdown;
+    this.#shutdown = null;
+    if (request === null) return;
+    // Never before shutdown() has returned.
+    process.nextTick(() => this.#resource.runInAsyncScope(request.oncomplete, request, result));
+  }
+
+  /* --- Leaving -------------------------------------------------------------------------------- */
+
+  /** Takes our requests back. */
+  #detach(): Remains {
+    this.#gone = true;
+    this.#leaving = true;
+    return this.#connection?.detach() ?? { unseen: [], unsent: [] };
+  }
+
+  /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
+  release(): void {
+    if (this.#gone) return;
+    this.#detach();
+    if (this.#waiting !== null) setImmediate(this.#settleAll, null);
+  }
+
+  #settleAll = (error: Error | null = null): void => {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (waiting === null) return;
+    this.#resource.runInAsyncScope(() => {
+      for (const { callback } of waiting) callback(error);
+    });
+  };
+
+  /** Node goes on with it: with what is still to be sent, and with what was not seen yet. */
+  handOver(): void {
+    if (this.#gone) return;
+    const { unseen, unsent } = this.#detach();
+    this.#revert();
+    const socket = this.#socket;
+    const bytes = Buffer.concat(unsent);
+    this.#written -= bytes.length;
+    this.#keepCounts();
+    if (socket !== undefined && bytes.length > 0) {
+      const prototype = Object.getPrototypeOf(socket) as InnerSocket;
+      prototype._writeGeneric.call(socket, false, bytes, 'buffer', this.#settleAll);
+    } else if (this.#waiting !== null) setImmediate(this.#settleAll, null);
+    if (this.#shutdown !== null) this.#base.shutdown.call(this.#handle, this.#shutdown);
+    if (socket !== undefined && unseen.length > 0) socket.push(Buffer.concat(unseen));
+    if (this.#reading) this.#base.readStart.call(this.#handle);
+  }
+
+  /** What we have moved goes on being counted. */
+  #keepCounts(): void {
+    const { bytesRead, bytesWritten } = this;
+    if (bytesRead + bytesWritten === 0) return;
+    const added = { bytesRead, bytesWritten };
+    for (const name of ['bytesRead', 'bytesWritten'] as const)
+      Object.defineProperty(this.#handle, name, {
+        get: () => (Reflect.get(this.#base, name, this.#handle) as number) + added[name],
+        configurable: true,
+      });
+  }
+
+  get onread(): (...args: unknown[]) => unknown {
+    return this.#onread;
+  }
+
+  /** node:net's own is what #push does; any other wants to be called by libuv. */
+  set onread(onread: (...args: unknown[]) => unknown) {
+    this.#onread = onread;
+    if (this.#gone) return;
+    if (onread.name !== 'onStreamRead') this.handOver();
+  }
+
+  ref(): void {
+    this.#connection?.ref();
+  }
+
+  unref(): void {
+    this.#connection?.unref();
+  }
+}
+
+/* --- Data -------------------------------------------------------------------------------------- */
+
+type Chunks = { readonly allBuffers?: boolean } & readonly (
+  | Uint8Array
+  | { readonly chunk: Uint8Array | string; readonly encoding: string }
+)[];
+
+function writeAll(connection: Connection, chunks: Chunks): void {
+  for (const one of chunks)
+    if (one instanceof Uint8Array) connection.write(one);
+    else writeOne(connection, one.chunk, one.encoding);
+}
+
+function writeOne(connection: Connection, data: Uint8Array | string, encoding: string): void {
+  if (typeof data !== 'string') connection.write(data);
+  else if (encoding === 'utf8' || encoding === 'utf-8') connection.write(data);
+  else if (encoding === 'latin1' || encoding === 'binary') connection.write(data, 'latin1');
+  else connection.write(Buffer.from(data, encoding as BufferEncoding));
+}
+
+/** The program keeps what it gets: it cannot stay in Linux's buffer. */
+function copyOf(bytes: Buffer, start: number, end: number): Buffer {
+  const length = end - start;
+  const copy = Buffer.allocUnsafe(length);
+  if (length <= COPY_SHORT) for (let i = 0; i < length; i++) copy[i] = bytes[start + i];
+  else bytes.copy(copy, 0, start, end);
+  return copy;
+}
+
+/** Node's ErrnoException. */
+function errnoException(errno: number, syscall: string): Error {
+  const code = errnoName(errno);
+  return Object.assign(new Error(`${syscall} ${code}`), { errno, code, syscall });
+}
+
+/* --- Adopting ---------------------------------------------------------------------------------- */
+
+type Ours = StreamHandle & { readonly [kStream]: Stream };
+
+export function streamOf(handle: StreamHandle | null): Stream | undefined {
+  return handle === null ? undefined : (handle as Ours)[kStream];
+}
+
+const prototypes = new Map<object, object>();
+
+/** The methods that are replaced, between a handle and what its class offers. */
+function prototypeOver(base: StreamHandle): object {
+  const native = (name: keyof StreamHandle) => base[name] as (...args: unknown[]) => unknown;
+  const native_get = (handle: StreamHandle, name: string) =>
+    Reflect.get(base, name, handle) as number;
+  const passed = (name: string) =>
+    function (this: Ours, ...args: unknown[]) {
+      this[kStream].handOver();
+      return native(name as keyof StreamHandle).apply(this, args);
+    };
+  const methods: Record<string, PropertyDescriptor> = {
+    // Who asks is about to take it natively.
+    isStreamBase: {
+      get(this: Ours) {
+        this[kStream].handOver();
+        return true;
+      },
+    },
+    onread: {
+      get(this: Ours) {
+        return this[kStream].onread;
+      },
+      set(this: Ours, onread: (...args: unknown[]) => unknown) {
+        this[kStream].onread = onread;
+        shortenWrites(this);
+      },
+    },
+    bytesRead: {
+      get(this: Ours) {
+        return native_get(this, 'bytesRead') + this[kStream].bytesRead;
+      },
+    },
+    bytesWritten: {
+      get(this: Ours) {
+        return native_get(this, 'bytesWritten') + this[kStream].bytesWritten;
+      },
+    },
+    writeQueueSize: {
+      get(this: Ours) {
+        return this[kStream].pending;
+      },
+    },
+    readStart: {
+      value(this: Ours) {
+        return this[kStream].readStart();
+      },
+    },
+    readStop: {
+      value(this: Ours) {
+        return this[kStream].readStop();
+      },
+    },
+    shutdown: {
+      value(this: Ours, request: ShutdownRequest) {
+        return this[kStream].shutdown(request);
+      },
+    },
+    close: {
+      value(this: Ours, callback?: () => void) {
+        this[kStream].release();
+        return native('close').call(this, callback);
+      },
+    },
+    ref: {
+      value(this: Ours) {
+        this[kStream].ref();
+        native('ref').call(this);
+      },
+    },
+    unref: {
+      value(this: Ours) {
+        this[kStream].unref();
+        native('unref').call(this);
+      },
+    },
+  };
+  if (base.reset !== undefined)
+    methods.reset = {
+      value(this: Ours, callback?: () => void) {
+        this[kStream].release();
+        return native('reset').call(this, callback);
+      },
+    };
+  for (const name of PASSED) if (name in base) methods[name] = { value: passed(name) };
+  for (const descriptor of Object.values(methods)) descriptor.configurable = true;
+  return Object.create(base, methods);
+}
+
+/** For these it has to be Node's again. */
+const PASSED = [
+  'useUserBuffer',
+  'writev',
+  'writeBuffer',
+  'writeAsciiString',
+  'writeLatin1String',
+  'writeUcs2String',
+  'writeUtf8String',
+];
+
+/** The socket of an adopted handle writes without a request object for each write. */
+function shortenWrites(handle: Ours): void {
+  const socket = ownerOf(handle);
+  if (socket === undefined || Object.hasOwn(socket, '_writeGeneric')) return;
+  Object.defineProperty(socket, '_writeGeneric', {
+    value: writeShort,
+    writable: true,
+    configurable: true,
+    enumerable: false,
+  });
+}
+
+function writeShort(
+  this: InnerSocket,
+  writev: boolean,
+  data: unknown,
+  encoding: string,
+  callback: WriteCallback,
+): void {
+  const stream = this.connecting ? undefined : streamOf(this._handle);
+  if (stream?.write(this, writev, data, encoding, callback)) return;
+  const prototype = Object.getPrototypeOf(this) as InnerSocket;
+  prototype._writeGeneric.call(this, writev, data, encoding, callback);
+}
+
+/** `handle` is Node's own, and nothing was read or written yet. */
+export function adopt(handle: StreamHandle): void {
+  if (streamOf(handle) !== undefined) return;
+  const base = Object.getPrototypeOf(handle) as StreamHandle;
+  let prototype = prototypes.get(base);
+  if (prototype === undefined) {
+    prototype = prototypeOver(base);
+    prototypes.set(base, prototype);
+  }
+  Object.defineProperty(handle, kStream, { value: new Stream(handle, base) });
+  Object.setPrototypeOf(handle, prototype);
+  shortenWrites(handle as Ours);
+}
+
+/** Makes a handle Node's own again, if it was ours. */
+export function handOver(handle: StreamHandle | null): void {
+  streamOf(handle)?.handOver();
+}
