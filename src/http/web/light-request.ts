@@ -44,6 +44,10 @@ export class LightRequest {
     this.#body = body;
   }
 
+  static isOne(value: unknown): value is LightRequest {
+    return typeof value === 'object' && value !== null && #origin in value;
+  }
+
   get url(): string {
     if (this.#url === '') {
       const host = headerValues(this.#head, this.#headersAt, 'host');

@@ -7,7 +7,7 @@
  *
  * The handler gets a Request and returns a Response or a promise of one; bodies stream both ways.
  * `new Response(…)` is expensive in Node, so it is replaced by a light one that looks the same
- * (`globals: false` leaves it alone; then use the Response that trapless/http exports).
+ * (globals.ts; `globals: false` leaves it alone, then use the Response that trapless/http exports).
  */
 import { STATUS_CODES } from 'node:http';
 import {
@@ -16,6 +16,7 @@ import {
   type TransportHandler,
   type TransportListener,
 } from '../transport.ts';
+import { installGlobals } from './globals.ts';
 import type { LightRequest } from './light-request.ts';
 import { LightResponse } from './light-response.ts';
 import { WebConnection, type WebServer } from './web-connection.ts';
@@ -44,7 +45,7 @@ export interface ServeOptions {
   readonly headersTimeout?: number;
   /** Seconds until a request with a body must have come and been answered. Default 300; 0: for ever. */
   readonly requestTimeout?: number;
-  /** Whether globalThis.Response becomes the light one. Default true. */
+  /** Whether globalThis.Response becomes the light one, and what belongs to it. Default true. */
   readonly globals?: boolean;
 }
 
@@ -204,8 +205,7 @@ export class Server implements WebServer, TransportHandler {
 export function serve(options: ServeOptions): Server {
   if (typeof options?.fetch !== 'function')
     throw new TypeError('serve: options.fetch must be a function (request) => Response');
-  if (options.globals !== false)
-    globalThis.Response = LightResponse as unknown as typeof globalThis.Response;
+  if (options.globals !== false) installGlobals();
   return new Server(options);
 }
 

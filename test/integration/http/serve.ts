@@ -123,6 +123,7 @@ export function serveTests(): void {
     assert.deepEqual([...seen.headers.keys()], ['connection', 'cookie', 'host', 'x-a']);
     assert.equal(seen.clone().url, seen.url);
     assert.equal(new Request(seen).url, seen.url);
+    assert.ok(new Request('http://x') instanceof Request);
   });
 
   test('a url is what the URL standard makes of host and target', async () => {
