@@ -324,9 +324,11 @@ export class Sockets implements Source {
   }
 }
 
-/** process.exit() right after a write: Node has sent it by then, so we do, too. */
+/** The program ends right after a write: Node has sent it by then, so we do, too. After an
+ *  uncaught exception `exit` is all that comes; after process.exit() its listeners may write. */
 function flushAtExit(sockets: Sockets): void {
   if (!isMainThread) return;
+  process.on('exit', () => sockets.flushAll());
   const target = process as unknown as { reallyExit: (code: number) => void };
   const { reallyExit } = target;
   target.reallyExit = function (this: unknown, code) {

@@ -77,7 +77,8 @@ export class Stream implements ConnectionHandler {
 
   /** Null where it cannot be: then the handle is Node's again. */
   #open(): Connection | null {
-    if (this.#connection !== null || this.#gone) return this.#connection;
+    if (this.#gone) return null;
+    if (this.#connection !== null) return this.#connection;
     const kernel = threadKernel();
     const { fd } = this.#handle;
     if (kernel !== null && fd >= 0) {
