@@ -92,8 +92,6 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     socket.parser = this;
     if (this.#server.timeout && typeof socket.setTimeout === 'function')
       socket.setTimeout(this.#server.timeout);
-    const stream = lighten(socket);
-    if (stream !== undefined) stream.consumer = this.#onLent;
     socket.on('timeout', this.#onTimeout);
     socket.on('data', this.#onData);
     socket.on('error', onSocketError);
@@ -104,6 +102,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     socket.on('pause', onSocketPause);
     socket.setEncoding = refuseEncoding;
     socket._paused = false;
+    const stream = lighten(socket);
+    if (stream !== undefined) stream.consumer = this.#onLent;
   }
 
   /** The socket becomes somebody else's. */
@@ -230,6 +230,11 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     const request = this.incoming;
     if (this.messageStart === 0) this.#messageBegins();
     if (request === null || request._dumped) return;
+    // It flows: reading has begun, even if the whole of it comes before the stream's next tick.
+    if (request.readableFlowing && !request._consuming) {
+      request._consuming = true;
+      request._readableState.readingMore = false;
+    }
     const piece = bytes.subarray(start, end);
     if (!request.push(this.#lent ? Buffer.from(piece) : piece)) this.socket.pause();
   }
@@ -372,7 +377,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   /** If the program never looked at the body, it is taken off the wire. */
   #letGo(request: InnerRequest): void {
     const state = request._readableState;
-    const untouched = request.readableFlowing === null && !request._consuming;
+    const untouched = !request._consuming && !state.resumeScheduled;
     if (untouched && request._eventsCount === 0 && request.complete && state.length === 0) {
       // Nobody would hear it end and close: it is as if it had.
       request._dumped = true;
@@ -380,7 +385,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
       if (this.incoming === request) this.incoming = null;
       return;
     }
-    if (untouched && !state.resumeScheduled) request._dump();
+    if (untouched) request._dump();
     this.#forget(request);
   }
 

@@ -17,6 +17,7 @@ export interface InnerRequest extends http.IncomingMessage {
   readonly _readableState: {
     readonly resumeScheduled: boolean;
     readonly length: number;
+    readingMore: boolean;
     endEmitted: boolean;
     destroyed: boolean;
     closed: boolean;

@@ -455,7 +455,10 @@ function prototypeOver(base: StreamHandle): object {
       },
     };
   for (const name of PASSED) if (name in base) methods[name] = { value: passed(name) };
-  for (const descriptor of Object.values(methods)) descriptor.configurable = true;
+  for (const descriptor of Object.values(methods)) {
+    descriptor.configurable = true;
+    if ('value' in descriptor) descriptor.writable = true;
+  }
   return Object.create(base, methods);
 }
 
