@@ -454,6 +454,24 @@ export function serveTests(): void {
     await Promise.all(Array.from({ length: 30 }, (_, id) => talk(id)));
   });
 
+  test('a thousand connections opened and reset, at every point of a request', async () => {
+    const server = await start(async (request) => new Response(await request.text()));
+    const request = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello';
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all(
+        Array.from({ length: 50 }, () => RawClient.connect(server.port)),
+      );
+      for (const [index, client] of clients.entries()) {
+        client.write(request.slice(0, (index * 7 + round) % (request.length + 1)));
+        if (index % 2 === 0) client.socket.resetAndDestroy();
+        else setImmediate(() => client.socket.resetAndDestroy());
+      }
+      await Promise.all(clients.map((client) => client.end()));
+    }
+    assert.equal(bodyOf(await exchange(server.port, get('/', CLOSE))), '');
+    while (server.connections > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  });
+
   test('the light Response is a Response', async () => {
     assert.equal(globalThis.Response, LightResponse as unknown);
     const response = new Response('x', { headers: { a: 'b' } });

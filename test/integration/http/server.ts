@@ -7,8 +7,8 @@ import assert from 'node:assert/strict';
 import nodeHttp, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import * as http from '../../src/http.ts';
-import { exchange, RawClient } from '../support/raw-http.ts';
+import * as http from '../../../src/http.ts';
+import { exchange, RawClient } from '../../support/raw-http.ts';
 
 type Program = (request: IncomingMessage, response: ServerResponse, seen: unknown[]) => void;
 
@@ -54,6 +54,33 @@ const trials: Record<string, Trial> = {
     text: `GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n`,
   },
   'HTTP/0.9': { program: hello, text: 'GET /\r\n\r\n' },
+  'a body sent back, large': {
+    program(request, response) {
+      response.setHeader('Content-Length', request.headers['content-length'] ?? 0);
+      request.pipe(response);
+    },
+    text: post('Content-Length: 700000\r\n', 'x'.repeat(700_000)) + last,
+  },
+  'a file in many writes': {
+    program(_request, response) {
+      let left = 300;
+      const more = () => {
+        while (left-- > 0) if (!response.write(`${left}`.repeat(500))) return;
+        response.end();
+      };
+      response.on('drain', more);
+      more();
+    },
+    text: last,
+  },
+  'writes and what they say': {
+    program(_request, response, seen) {
+      seen.push(response.writableLength, response.write('abc'), response.writableLength);
+      seen.push(response.write('x'.repeat(100_000)), response.writableNeedDrain);
+      response.once('drain', () => response.end(() => seen.push('ended')));
+    },
+    text: last,
+  },
   HEAD: { program: hello, text: last.replace('GET', 'HEAD') },
   'the request': {
     program(request, response, seen) {
@@ -181,84 +208,86 @@ const trials: Record<string, Trial> = {
   },
   'CONNECT nobody takes': { program: hello, text: 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n' },
 };
-for (const [name, trial] of Object.entries(trials)) {
-  test(`as node:http: ${name}`, async () => {
-    const setup: Trial['setup'] = (server, seen) => {
-      server.keepAliveTimeout = 50;
-      trial.setup?.(server, seen);
-    };
-    const [ours, nodes] = await Promise.all([
-      outcome(http.createServer as typeof nodeHttp.createServer, { ...trial, setup }),
-      outcome(nodeHttp.createServer, { ...trial, setup }),
-    ]);
-    assert.deepEqual(ours, nodes);
-  });
-}
-
 async function listening(server: nodeHttp.Server): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return (server.address() as AddressInfo).port;
 }
 
-test('a slow head and a slow body are answered with 408', async () => {
-  const limits = { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 };
-  const server = http.createServer(limits, (request) => void request.resume());
-  const port = await listening(server);
-  const answers = await Promise.all([
-    exchange(port, 'GET / HT'),
-    exchange(port, post('Content-Length: 3\r\n', 'a')),
-    exchange(port, ''),
-  ]);
-  for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 408 /);
-  server.close();
-});
+export function serverTests(): void {
+  for (const [name, trial] of Object.entries(trials)) {
+    test(`as node:http: ${name}`, async () => {
+      const setup: Trial['setup'] = (server, seen) => {
+        server.keepAliveTimeout = 50;
+        trial.setup?.(server, seen);
+      };
+      const [ours, nodes] = await Promise.all([
+        outcome(http.createServer as typeof nodeHttp.createServer, { ...trial, setup }),
+        outcome(nodeHttp.createServer, { ...trial, setup }),
+      ]);
+      assert.deepEqual(ours, nodes);
+    });
+  }
 
-test('closing: idle connections at once, busy ones after their answer, all of them if told', async () => {
-  let response: ServerResponse | undefined;
-  const server = http.createServer((request, it) => {
-    if (request.url === '/idle') it.end('idle');
-    else response = it;
+  test('a slow head and a slow body are answered with 408', async () => {
+    const limits = { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 };
+    const server = http.createServer(limits, (request) => void request.resume());
+    const port = await listening(server);
+    const answers = await Promise.all([
+      exchange(port, 'GET / HT'),
+      exchange(port, post('Content-Length: 3\r\n', 'a')),
+      exchange(port, ''),
+    ]);
+    for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 408 /);
+    server.close();
   });
-  const port = await listening(server);
-  const [idle, busy, stuck] = await Promise.all([1, 2, 3].map(() => RawClient.connect(port)));
-  idle.write(get('/idle'));
-  await idle.until('idle');
-  stuck.write('GET / HT');
-  busy.write(get('/busy'));
-  while (response === undefined) await new Promise((resolve) => setImmediate(resolve));
-  const closed = new Promise((resolve) => server.close(resolve));
-  await idle.end();
-  assert.equal(busy.closed, false);
-  response.end('busy');
-  await busy.until('busy');
-  server.closeAllConnections();
-  await Promise.all([busy.end(), stuck.end(), closed]);
-});
 
-test('a client that goes away aborts its request', async () => {
-  const aborted = new Promise<Error & { code?: string }>((resolve) => {
-    const server = http.createServer((request) => {
-      request.on('error', (error) => {
-        server.close();
-        resolve(error);
+  test('closing: idle connections at once, busy ones after their answer, all of them if told', async () => {
+    let response: ServerResponse | undefined;
+    const server = http.createServer((request, it) => {
+      if (request.url === '/idle') it.end('idle');
+      else response = it;
+    });
+    const port = await listening(server);
+    const [idle, busy, stuck] = await Promise.all([1, 2, 3].map(() => RawClient.connect(port)));
+    idle.write(get('/idle'));
+    await idle.until('idle');
+    stuck.write('GET / HT');
+    busy.write(get('/busy'));
+    while (response === undefined) await new Promise((resolve) => setImmediate(resolve));
+    const closed = new Promise((resolve) => server.close(resolve));
+    await idle.end();
+    assert.equal(busy.closed, false);
+    response.end('busy');
+    await busy.until('busy');
+    server.closeAllConnections();
+    await Promise.all([busy.end(), stuck.end(), closed]);
+  });
+
+  test('a client that goes away aborts its request', async () => {
+    const aborted = new Promise<Error & { code?: string }>((resolve) => {
+      const server = http.createServer((request) => {
+        request.on('error', (error) => {
+          server.close();
+          resolve(error);
+        });
+      });
+      void listening(server).then(async (port) => {
+        const client = await RawClient.connect(port);
+        client.write(post('Content-Length: 3\r\n', 'a'));
+        setTimeout(() => client.socket.resetAndDestroy(), 50);
       });
     });
-    void listening(server).then(async (port) => {
-      const client = await RawClient.connect(port);
-      client.write(post('Content-Length: 3\r\n', 'a'));
-      setTimeout(() => client.socket.resetAndDestroy(), 50);
+    assert.equal((await aborted).code, 'ECONNRESET');
+  });
+
+  test("Server is Node's, with new, without, and inherited from", () => {
+    const { Server } = http as unknown as { Server: typeof nodeHttp.Server };
+    const without = (Server as unknown as () => nodeHttp.Server)();
+    assert.ok(without instanceof Server && without instanceof nodeHttp.Server);
+    class Own extends Server {}
+    assert.ok(new Own() instanceof Own);
+    assert.throws(() => new Server({ maxHeaderSize: 'x' as never }), {
+      code: 'ERR_INVALID_ARG_TYPE',
     });
   });
-  assert.equal((await aborted).code, 'ECONNRESET');
-});
-
-test("Server is Node's, with new, without, and inherited from", () => {
-  const { Server } = http as unknown as { Server: typeof nodeHttp.Server };
-  const without = (Server as unknown as () => nodeHttp.Server)();
-  assert.ok(without instanceof Server && without instanceof nodeHttp.Server);
-  class Own extends Server {}
-  assert.ok(new Own() instanceof Own);
-  assert.throws(() => new Server({ maxHeaderSize: 'x' as never }), {
-    code: 'ERR_INVALID_ARG_TYPE',
-  });
-});
+}
