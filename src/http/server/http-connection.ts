@@ -66,6 +66,11 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   #requests = 0;
   #keepAliveTimer = false;
   #done = false;
+  /**
+   * A listener threw in mid-request. Its response may still be sent by somebody, but what comes
+   * next on the connection cannot be understood any more.
+   */
+  #threw = false;
   /** The bytes are lent for the call: a body has to be copied. */
   #lent = false;
 
@@ -143,13 +148,22 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   #onLent = (bytes: Buffer, start: number, end: number): void => {
     this.socket._unrefTimer();
     this.#lent = true;
-    this.#feed(bytes, start, end);
-    this.#lent = false;
+    try {
+      this.#feed(bytes, start, end);
+    } finally {
+      this.#lent = false;
+    }
   };
 
   #feed(bytes: Buffer, start: number, end: number): void {
     if (this.#done) return;
+    if (this.#threw) {
+      this.socket.destroy();
+      return;
+    }
+    this.#threw = true;
     const progress = this.#parser.feed(bytes, start, end);
+    this.#threw = false;
     if (progress === FAILED) onSocketError.call(this.socket, this.#parser.error!);
     else if (progress === UPGRADED) this.#upgrade();
     else if (this.messageStart === 0 && this.#parser.inMessage) this.#messageBegins();

@@ -38,7 +38,7 @@ export class RequestBody {
 
   push(bytes: Buffer, start: number, end: number): void {
     this.received += end - start;
-    if (this.#discarded) return;
+    if (this.#discarded || this.#error !== null) return;
     // Not from Buffer's pool: a byte stream takes the whole ArrayBuffer away from its chunks.
     const chunk = new Uint8Array(end - start);
     chunk.set(bytes.subarray(start, end));

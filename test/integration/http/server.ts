@@ -280,6 +280,31 @@ export function serverTests(): void {
     assert.equal((await aborted).code, 'ECONNRESET');
   });
 
+  test('a listener that throws: the program hears of it, and the connection ends', async () => {
+    const thrown: unknown[] = [];
+    const listeners = process.listeners('uncaughtException');
+    process.removeAllListeners('uncaughtException');
+    process.on('uncaughtException', (error) => thrown.push(error.message));
+    try {
+      const server = http.createServer((request, response) => {
+        setImmediate(() => response.end('rescued'));
+        if (request.url === '/throw') throw new Error('thrown');
+      });
+      const port = await listening(server);
+      const client = await RawClient.connect(port);
+      client.write(get('/throw'));
+      await client.until('rescued');
+      client.write(get('/next'));
+      await client.end();
+      assert.match(await exchange(port, last), /rescued/);
+      assert.deepEqual(thrown, ['thrown']);
+      server.close();
+    } finally {
+      process.removeAllListeners('uncaughtException');
+      for (const listener of listeners) process.on('uncaughtException', listener);
+    }
+  });
+
   test("Server is Node's, with new, without, and inherited from", () => {
     const { Server } = http as unknown as { Server: typeof nodeHttp.Server };
     const without = (Server as unknown as () => nodeHttp.Server)();
