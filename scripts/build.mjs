@@ -85,6 +85,29 @@ async function bundle() {
     entryPoints: [join(root, 'src', 'vcpus.ts')],
     outfile: join(dist, 'vcpus.cjs'),
   });
+  // HTTP is on the runtime's kernel and sockets, of which there are one set per thread.
+  const onTheRuntime = {
+    name: 'on-the-runtime',
+    setup(it) {
+      const parts = /\/(node\/(environment-kernel|net\/net|net\/stream)|sockets\/index)\.ts$/;
+      it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
+      const server = /\/http\/server\/server\.ts$/;
+      it.onResolve({ filter: server }, ({ kind }) =>
+        kind === 'entry-point' ? undefined : { path: './http-server.cjs', external: true },
+      );
+    },
+  };
+  // Apart from the rest of HTTP: all that a program under register needs of it.
+  for (const [entry, name] of [
+    [join('http', 'server', 'server.ts'), 'http-server'],
+    ['servers.ts', 'servers'],
+  ])
+    await build({
+      ...common,
+      entryPoints: [join(root, 'src', entry)],
+      outfile: join(dist, `${name}.cjs`),
+      plugins: [onTheRuntime],
+    });
   await build({
     ...common,
     entryPoints: [join(root, 'src', 'cli', 'main.ts')],
@@ -108,7 +131,16 @@ async function bundle() {
       },
     ],
   });
-  const bundled = ['trapless', 'start', 'overhead-trial', 'lab-worker', 'vcpus', 'cli'];
+  const bundled = [
+    'trapless',
+    'start',
+    'overhead-trial',
+    'lab-worker',
+    'vcpus',
+    'http-server',
+    'servers',
+    'cli',
+  ];
   for (const name of bundled) lighten(join(dist, `${name}.cjs`));
   const children = join(root, 'src', 'lab', 'children');
   if (existsSync(children)) cpSync(children, join(dist, 'children'), { recursive: true });
@@ -163,7 +195,7 @@ function writeTypeEntries() {
   const same = (module) => `import api = require('${module}');\nexport = api;\n`;
   const both = (module) => `import * as api from '${module}';\nexport default api;\n${all(module)}`;
   writeFileSync(join(dist, 'types', 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of ['index', 'syscall', 'share-info', 'hypervisor', 'locks'])
+  for (const name of ['index', 'syscall', 'share-info', 'hypervisor', 'locks', 'http'])
     write(name, all(`./types/${name}.js`), both(`./types/${name}.js`));
   write('fs', same('node:fs'), both('node:fs'));
   write('fs-promises', same('node:fs/promises'), both('node:fs/promises'));
@@ -185,6 +217,8 @@ async function writeEntries() {
   writeEntry('share-info', 'shareInfo', Object.keys(vcpus.shareInfo), 'vcpus');
   writeEntry('hypervisor', 'hypervisor', Object.keys(vcpus.hypervisor), 'vcpus');
   writeEntry('locks', 'locks', Object.keys(vcpus.locks), 'vcpus');
+  const servers = createRequire(import.meta.url)(join(dist, 'servers.cjs'));
+  writeEntry('http', 'http', Object.keys(servers.http), 'servers');
   writeFileSync(join(dist, 'register.cjs'), `'use strict';\nrequire('./start.cjs').register();\n`);
   writeFileSync(join(dist, 'register.mjs'), `import './register.cjs';\n`);
 }

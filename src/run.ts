@@ -27,6 +27,7 @@ const VALUES: Readonly<Record<string, string>> = {
 const SWITCHES: Readonly<Record<string, readonly [variable: string, value: string]>> = {
   '--ring': ['TRAPLESS_RING', '1'],
   '--no-ring': ['TRAPLESS_RING', '0'],
+  '--no-http': ['TRAPLESS_HTTP', '0'],
   '--stats': ['TRAPLESS_STATS', '1'],
 };
 

@@ -18,6 +18,18 @@ const suites = {
     what: 'what trapless costs a program that hardly uses it: start-up, memory while idle',
     load: () => import('../lab/bench-start.ts'),
   },
+  http: {
+    what: 'HTTP servers: CPU per request against Node, newest Node, Bun, Deno and C',
+    load: () => import('../lab/bench-http.ts'),
+  },
+  net: {
+    what: 'TCP servers, likewise',
+    load: () => import('../lab/bench-net.ts'),
+  },
+  dns: {
+    what: 'DNS over UDP, likewise',
+    load: () => import('../lab/bench-dns.ts'),
+  },
 } as const;
 
 type SuiteName = keyof typeof suites;

@@ -12,6 +12,7 @@ Options, before the program
   --ring            use io_uring even in a sandbox (default: where Linux allows it, but not under a
                     seccomp filter, which calls on a ring would pass by)
   --no-ring         native threads only
+  --no-http         leave HTTP servers to node:http (their sockets, too)
   --sqpoll CORE     let Linux poll the ring on a core of its own: no kernel entry at all, for the
                     price of that core while there is work
   --cores LIST      cores for the native threads, the first preferred, as in 1,3 or 2-5
@@ -23,6 +24,7 @@ Options, before the program
 The same from the environment, for any way to start
   TRAPLESS=0                     everything off: the program runs as if trapless was not there
   TRAPLESS_RING=0, =1            --no-ring, --ring
+  TRAPLESS_HTTP=0                --no-http
   TRAPLESS_SQPOLL, TRAPLESS_CORES, TRAPLESS_ORDER, TRAPLESS_STATS=1
 
 The options are left in the environment, so workers and forked children (cluster, too) share them;

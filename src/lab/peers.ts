@@ -13,7 +13,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-export type RuntimeName = 'node' | 'bun';
+export type RuntimeName = 'node' | 'bun' | 'deno';
 
 export interface Peer {
   readonly path: string;
@@ -47,12 +47,13 @@ export async function installPeer(
   const chosen = packageOf(name);
   if ('reason' in chosen) return chosen;
 
-  const program = join(options.directory, 'node_modules', chosen.packageName, 'bin', name);
+  const inside = name === 'deno' ? [name] : ['bin', name];
+  const program = join(options.directory, 'node_modules', chosen.packageName, ...inside);
   if (!existsSync(program)) {
     options.onInstall?.(chosen.packageName);
     const problem = await install(chosen.packageName, options.directory);
     if (problem !== null) return { reason: problem };
-    if (!existsSync(program)) return { reason: `${chosen.packageName} has no bin/${name}` };
+    if (!existsSync(program)) return { reason: `${chosen.packageName} has no ${inside.join('/')}` };
   }
 
   const check = await runProgram(program, ['--version'], {
@@ -60,7 +61,9 @@ export async function installPeer(
     timeoutMs: versionTimeoutMs,
   });
   if (check.code !== 0) return { reason: `${program} does not run: ${lastLine(check.stderr)}` };
-  return { path: program, version: check.stdout.trim().replace(/^v/, '') };
+  // `v26.0.0`, `1.4.0`, or deno's three lines that begin `deno 2.9.6 (…)`
+  const version = /\d+\.\d+\.\S+/.exec(check.stdout)?.[0] ?? check.stdout.trim();
+  return { path: program, version };
 }
 
 /**
@@ -76,6 +79,10 @@ function packageOf(name: RuntimeName): { packageName: string } | SkippedPeer {
   if (name === 'node') {
     if (musl) return { reason: 'npm has no build of Node for musl' };
     return { packageName: `node-linux-${arch}` };
+  }
+  if (name === 'deno') {
+    if (musl) return { reason: 'npm has no build of Deno for musl' };
+    return { packageName: `@deno/linux-${arch}-glibc` };
   }
   const cpu = arch === 'arm64' ? 'aarch64' : 'x64';
   // Bun's usual build needs AVX2 and ends with an illegal instruction without it.

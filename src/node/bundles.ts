@@ -2,6 +2,7 @@
  * The other bundles, loaded when they are needed: starting a program must not pay for them.
  *
  *   runtime().fs()          dist/trapless.cjs: kernel, operations and all, at the first call
+ *   httpServers().takeOver  dist/http-server.cjs: HTTP servers, when the first one listens
  *   commandLine().runHelp   dist/cli.cjs: tables and help
  */
 import { createRequire } from 'node:module';
@@ -17,6 +18,10 @@ const load = (name: string): unknown => createRequire(join(dist, name))(join(dis
 export function runtime(): typeof import('../bundle.ts') {
   const cached = loadCached(join(dist, 'trapless.cjs'));
   return (cached ?? load('trapless.cjs')) as typeof import('../bundle.ts');
+}
+
+export function httpServers(): typeof import('../http/server/server.ts') {
+  return load('http-server.cjs') as typeof import('../http/server/server.ts');
 }
 
 export function commandLine(): typeof import('../cli/main.ts') {

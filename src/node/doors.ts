@@ -11,7 +11,7 @@ import dgram, { type Socket } from 'node:dgram';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
-import { runtime } from './bundles.ts';
+import { httpServers, runtime } from './bundles.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { shared } from './shared.ts';
 
@@ -90,10 +90,24 @@ function streamDoors(): void {
   const { _listen2: listen } = server;
   const { connect } = socket;
   if (typeof listen !== 'function' || typeof connect !== 'function') return;
-  server._listen2 = door(listen, () => runtime().netSockets.listenForm(listen));
+  const inside = door(listen, () => runtime().netSockets.listenForm(listen));
+  server._listen2 = process.env.TRAPLESS_HTTP === '0' ? inside : httpDoor(inside);
   socket.connect = door(connect, () => runtime().netSockets.connectForm(connect));
 }
 
+/** An HTTP server gets our parser and connections before it listens; one of https does not. */
+function httpDoor(listen: AnyFunction): AnyFunction {
+  return disguise(function (this: object, ...args: unknown[]) {
+    if ('closeIdleConnections' in this && !('setSecureContext' in this)) {
+      const open = () => httpServers().takeOver as AnyFunction;
+      takeOver ??= openOr(open, () => false);
+      takeOver(this);
+    }
+    return listen.apply(this, args);
+  }, listen);
+}
+
+let takeOver: AnyFunction | undefined;
 let adopt: AnyFunction | undefined;
 
 /** Without a runtime to be read (another user, another root) there is still Node. */

@@ -17,7 +17,11 @@ import { adopt, streamOf } from './stream.ts';
 /** Methods that only servers of other protocols have. */
 const OTHER_PROTOCOLS = ['setSecureContext', 'closeIdleConnections', 'updateSettings'];
 
+/** On a server of another protocol that wants its connections adopted all the same. */
+export const TAKES_BYTES = Symbol('trapless takes bytes');
+
 function speaksBytes(server: object): boolean {
+  if (TAKES_BYTES in server) return true;
   return !OTHER_PROTOCOLS.some((name) => name in server);
 }
 

@@ -45,7 +45,13 @@ interface Waiting {
   readonly callback: WriteCallback;
 }
 
+/** Takes what arrives in the place of the socket's streams. The bytes are lent for the call. */
+export type Consumer = (bytes: Buffer, start: number, end: number) => void;
+
 export class Stream implements ConnectionHandler {
+  /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
+  consumer: Consumer | null = null;
+
   readonly #handle: StreamHandle;
   readonly #base: StreamHandle;
   readonly #resource = new AsyncResource('TRAPLESSSTREAM');
@@ -118,6 +124,10 @@ export class Stream implements ConnectionHandler {
   }
 
   onBytes(_connection: Connection, bytes: Buffer, start: number, end: number): void {
+    if (this.consumer !== null) {
+      callBack(this.#resource, this.consumer as Callback, undefined, bytes, start, end);
+      return;
+    }
     const copy = copyOf(bytes, start, end);
     this.#bulk = end - start >= BULK_READ ? this.#bulk + 1 : 0;
     callBack(this.#resource, this.#push as Callback, this, copy);
@@ -445,7 +455,10 @@ function prototypeOver(base: StreamHandle): object {
       },
     };
   for (const name of PASSED) if (name in base) methods[name] = { value: passed(name) };
-  for (const descriptor of Object.values(methods)) descriptor.configurable = true;
+  for (const descriptor of Object.values(methods)) {
+    descriptor.configurable = true;
+    if ('value' in descriptor) descriptor.writable = true;
+  }
   return Object.create(base, methods);
 }
 

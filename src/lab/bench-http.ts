@@ -1,0 +1,52 @@
+/**
+ * `trapless bench http`: HTTP servers, one request a time on each of a number of connections
+ * (FlexSC figures 11 and 12, in Node's world).
+ */
+import { type ContenderPlan, gatherContenders } from './servers/contenders.ts';
+import { runSuite, type Suite } from './servers/suite.ts';
+
+const plans: Readonly<Record<string, ContenderPlan>> = {
+  ours: { api: 'serve', what: 'serve of trapless/http', runtime: 'this' },
+  crew: {
+    api: 'serve',
+    what: 'serve without the ring (TRAPLESS_RING=0)',
+    runtime: 'this',
+    env: { TRAPLESS_RING: '0' },
+  },
+  run: {
+    api: 'node:http',
+    what: 'an unmodified node:http program under trapless/register',
+    runtime: 'this',
+    register: true,
+  },
+  node: { api: 'node:http', what: 'node:http', runtime: 'this' },
+  newest: { api: 'node:http', what: 'node:http of the newest Node', runtime: 'node' },
+  bun: { api: 'Bun.serve', what: 'Bun.serve', runtime: 'bun' },
+  deno: { api: 'Deno.serve', what: 'Deno.serve', runtime: 'deno' },
+};
+
+const { ours: _, ...others } = plans;
+
+export const suite: Suite = {
+  name: 'http',
+  what: 'Measures HTTP servers on one core.',
+  cases: {
+    hello: 'a fixed text of five bytes',
+    json: 'JSON with what one file of 1 KiB holds, read for each request',
+    static: 'that file itself, read for each request',
+  },
+  kind: 'http',
+  asks: () => '/',
+  peers: {
+    ...Object.fromEntries(Object.entries(others).map(([name, { what }]) => [name, what])),
+    limit: 'C and epoll (native/bench/server.c)',
+  },
+  gather: (options) =>
+    gatherContenders(
+      plans,
+      (name, file) => (name === 'hello' ? ['http'] : ['http', file]),
+      options,
+    ),
+};
+
+export const run = (argv: readonly string[]): Promise<number> => runSuite(suite, argv);

@@ -1,0 +1,102 @@
+/**
+ * One server of the benchmarks `http`, `net` and `dns`, in whatever runtime runs this. It is told
+ * what to be by its only argument, as JSON:
+ *   api      serve, node:http, Bun.serve, Deno.serve, node:net, node:dgram, Bun.udpSocket
+ *   case     hello, json, static, …
+ *   file     what is served by json and static
+ *   trapless the URL of trapless/http, for serve
+ * Prints {"port"} and serves on 127.0.0.1 until it is killed.
+ */
+import { readFile } from 'node:fs/promises';
+
+const plan = JSON.parse(process.argv[2]);
+const host = '127.0.0.1';
+
+function listens(port) {
+  console.log(JSON.stringify({ port }));
+}
+
+/** What a request is answered with: the text, and its type. */
+const text = 'text/plain;charset=UTF-8';
+const answers = {
+  hello: () => 'hello',
+  static: () => readFile(plan.file),
+  json: async () => JSON.stringify({ read: await readFile(plan.file, 'utf8') }),
+};
+
+/** The same handler for every web-standard server. */
+function fetch() {
+  if (plan.case === 'hello') return new Response('hello');
+  return respond();
+}
+async function respond() {
+  const type = plan.case === 'json' ? 'application/json' : text;
+  return new Response(await answers[plan.case](), { headers: { 'content-type': type } });
+}
+
+const servers = {
+  async serve() {
+    const { serve } = await import(plan.trapless);
+    const server = serve({ port: 0, hostname: host, fetch });
+    await server.ready;
+    listens(server.port);
+  },
+  'Bun.serve'() {
+    listens(Bun.serve({ port: 0, hostname: host, fetch }).port);
+  },
+  'Deno.serve'() {
+    Deno.serve({ port: 0, hostname: host, onListen: ({ port }) => listens(port) }, fetch);
+  },
+  async 'node:http'() {
+    const http = await import('node:http');
+    const type = plan.case === 'json' ? 'application/json' : text;
+    const server = http.createServer((_request, response) => {
+      response.setHeader('content-type', type);
+      const answer = answers[plan.case]();
+      if (typeof answer === 'string') response.end(answer);
+      else answer.then((body) => response.end(body));
+    });
+    server.listen(0, host, () => listens(server.address().port));
+  },
+  /** What comes is sent back. */
+  async 'node:net'() {
+    const net = await import('node:net');
+    const server = net.createServer({ noDelay: true }, (socket) => {
+      socket.on('data', (bytes) => socket.write(bytes));
+      socket.on('error', () => {});
+    });
+    server.listen(0, host, () => listens(server.address().port));
+  },
+  /** The question, and one A record that points back at its name (RFC 1035 4.1.4). */
+  async 'node:dgram'() {
+    const dgram = await import('node:dgram');
+    const socket = dgram.createSocket('udp4');
+    socket.on('message', (question, { port, address }) =>
+      socket.send(answerTo(question), port, address),
+    );
+    socket.bind(0, host, () => listens(socket.address().port));
+  },
+  async 'Bun.udpSocket'() {
+    const socket = await Bun.udpSocket({
+      hostname: host,
+      port: 0,
+      socket: {
+        data: (it, question, port, address) => void it.send(answerTo(question), port, address),
+      },
+    });
+    listens(socket.port);
+  },
+};
+
+const record = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+function answerTo(question) {
+  const answer = Buffer.allocUnsafe(question.length + record.length);
+  answer.set(question);
+  answer.set(record, question.length);
+  answer[2] = 0x81;
+  answer[3] = 0x80;
+  answer[7] = 1;
+  return answer;
+}
+
+await servers[plan.api]();

@@ -1,0 +1,108 @@
+/**
+ * Do the server benchmarks measure what they say, and notice answers that are wrong? Tiny runs of
+ * the real thing; a failure means that their numbers cannot be trusted.
+ */
+import assert from 'node:assert/strict';
+import { availableParallelism } from 'node:os';
+import { test } from 'node:test';
+import * as dns from '../../src/lab/bench-dns.ts';
+import * as http from '../../src/lab/bench-http.ts';
+import * as net from '../../src/lab/bench-net.ts';
+import { coresFor, cpuOf } from '../../src/lab/servers/cores.ts';
+import { parseWrk } from '../../src/lab/servers/load.ts';
+import { formatJson, formatReport, measure, type Suite } from '../../src/lab/servers/suite.ts';
+
+const skip = availableParallelism() < 2 && 'needs a second core for the load';
+const tiny = { trials: 1, warmSeconds: 0.05, seconds: 0.2, connections: [4] };
+
+for (const { suite } of [net, dns]) {
+  test(`bench ${suite.name}: every case by every contender`, { skip }, async () => {
+    const report = await measure(suite, { ...tiny, peers: ['crew', 'node', 'limit'] });
+    assert.deepEqual([...report.skipped], []);
+    assert.equal(report.rows.length, Object.keys(suite.cases).length);
+    for (const row of report.rows) {
+      assert.deepEqual([...row.figures.keys()], ['ours', 'crew', 'node', 'limit']);
+      for (const [figures] of row.figures.values()) {
+        assert.ok(figures.total > 0 && figures.total < 1e5, JSON.stringify(figures));
+        assert.ok(figures.p50 > 0 && figures.p50 <= figures.p99, JSON.stringify(figures));
+      }
+    }
+    const [header, ...lines] = formatJson(report)
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.equal(header.suite, suite.name);
+    assert.equal(lines.length, report.rows.length * 3);
+    for (const line of lines) assert.equal(line.ratio, line.peer / line.ours);
+    assert.match(formatReport(report), /peer \/ ours, user/);
+  });
+}
+
+test('bench http: hello, by ours and by node:http', { skip }, async () => {
+  const report = await measure(http.suite, {
+    ...tiny,
+    cases: ['hello'],
+    peers: ['node'],
+  });
+  assert.deepEqual([...report.skipped], []);
+  for (const row of report.rows) assert.equal(row.figures.size, 2);
+});
+
+test('a wrong answer is noticed, and a server that ends', { skip }, async () => {
+  const script = {
+    silent: 'process.exit(3)',
+    liar: `const s = require('net').createServer((c) => c.on('data', () => c.write('x'.repeat(64))));
+      s.listen(0, '127.0.0.1', () => console.log(JSON.stringify(s.address())))`,
+  };
+  const suite = (name: keyof typeof script): Suite => ({
+    ...net.suite,
+    gather: async () => [
+      {
+        name: 'ours',
+        what: name,
+        version: '0',
+        env: process.env,
+        command: () => [process.execPath, ['-e', script[name]]],
+      },
+    ],
+  });
+  const one = { ...tiny, cases: ['64B'] };
+  await assert.rejects(measure(suite('silent'), one), /it ended with 3/);
+  await assert.rejects(measure(suite('liar'), one), /bytes of another connection/);
+});
+
+test('wrk is understood, and so are its errors', () => {
+  const text = `  Latency Distribution
+     50%  253.00us
+     75%    1.20ms
+     90%    2.00ms
+     99%    1.02s
+  12345 requests in 1.00s, 1.5MB read
+Requests/sec:  12300.50
+`;
+  assert.deepEqual(parseWrk(text), {
+    requests: 12345,
+    perSecond: 12300.5,
+    p50: 253,
+    p99: 1_020_000,
+    p999: null,
+  });
+  const errors = '  Socket errors: connect 0, read 5, write 0, timeout 0\n';
+  assert.throws(() => parseWrk(text + errors), /read 5/);
+  assert.throws(() => parseWrk('nonsense'), /nonsense/);
+});
+
+test("a process's time and the cores", { skip }, () => {
+  const before = cpuOf(process.pid);
+  const until = performance.now() + 60;
+  while (performance.now() < until);
+  const after = cpuOf(process.pid);
+  assert.ok(after.user + after.kernel - before.user - before.kernel >= 20_000);
+  const { server, load } = coresFor();
+  assert.notEqual(server, load);
+});
+
+test('a wrong option is answered with what is right', async () => {
+  await assert.rejects(http.run(['--cases', 'bye']), /choose from hello, json, static/);
+  await assert.rejects(http.run(['--peers', 'apache']), /choose from crew, run, node/);
+  await assert.rejects(net.run(['--connections', '5000']), /from 1 to 1024, not '5000'/);
+});

@@ -1,0 +1,5 @@
+/** `serve` without a ring. */
+import { serveTests } from './http/serve.ts';
+
+process.env.TRAPLESS_RING = '0';
+serveTests();

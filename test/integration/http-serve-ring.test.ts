@@ -1,0 +1,4 @@
+/** `serve` on a ring. */
+import { serveTests } from './http/serve.ts';
+
+serveTests();

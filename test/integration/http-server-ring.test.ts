@@ -1,0 +1,4 @@
+/** createServer on a ring. */
+import { serverTests } from './http/server.ts';
+
+serverTests();
