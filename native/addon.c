@@ -45,12 +45,6 @@ static int drain_once(struct tl_binding* b, int* left) {
   napi_value result = NULL;
   napi_get_global(env, &receiver);
   if (napi_get_reference_value(env, b->drain, &function) == napi_ok && function) {
-    /* In a callback scope: without one, a call from C++ into JavaScript within a callback (TLS
-     * does so) would take itself for the outermost and run the tick queue in the middle of it.
-     * The drain runs the tick queue itself. */
-    napi_callback_scope callback_scope = NULL;
-    napi_open_callback_scope(env, NULL, b->context, &callback_scope);
-    b->draining = 1;
     napi_status const status = napi_call_function(env, receiver, function, 0, NULL, &result);
     if (status == napi_ok) {
       *left = tl_napi_int(env, result, 0);
@@ -66,11 +60,6 @@ static int drain_once(struct tl_binding* b, int* left) {
         again = 1;
       }
     }
-    /* Last: the scope checks the stack of async ids. A nextTick that throws leaves one there,
-     * and reporting the exception clears them. */
-    if (callback_scope) napi_close_callback_scope(env, callback_scope);
-    b->draining = 0;
-    if (!b->drain) forget_context(b); /* a callback closed the kernel */
   }
   napi_close_handle_scope(env, scope);
   return again;
@@ -78,9 +67,25 @@ static int drain_once(struct tl_binding* b, int* left) {
 
 static int drain(struct tl_kernel* k) {
   struct tl_binding* const b = k->data;
+  napi_env const env = b->env;
   int left = 0;
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return 0;
+  /* In a callback scope: without one, a call from C++ into JavaScript within a callback (TLS does
+   * so) would take itself for the outermost and run the tick queue in the middle of it. The drain
+   * runs the tick queue itself. One scope for all that is done by now: its end runs the tick queue,
+   * too, and after a callback that throws, Node's own next callback comes before that. */
+  napi_callback_scope callback_scope = NULL;
+  napi_open_callback_scope(env, NULL, b->context, &callback_scope);
+  b->draining = 1;
   while (!k->closing && drain_once(b, &left)) {
   }
+  /* After the exceptions: the scope checks the stack of async ids. A nextTick that throws leaves one
+   * there, and reporting the exception clears them. */
+  if (callback_scope) napi_close_callback_scope(env, callback_scope);
+  b->draining = 0;
+  if (!b->drain) forget_context(b); /* a callback closed the kernel */
+  napi_close_handle_scope(env, scope);
   return left;
 }
 
