@@ -58,7 +58,6 @@ int tl_sockets_open(struct tl_sockets* s, const struct tl_sockets_options* o, in
   s->arena = tl_map(s->arena_size);
   if (!s->arena) return -errno;
   madvise(s->arena, s->arena_size, MADV_DONTFORK);
-  for (uint32_t i = 0; i < s->slots; i++) atomic_init(&descriptors(s)[i], -1);
   if (!o->want_ring || open_ring(s, o, eventfd)) {
     s->ready = tl_ready_open(&s->ring, o->entries, o->entries * TL_CQ_PER_SQ, s->arena, o->buffers);
     if (!s->ready) {
@@ -109,7 +108,7 @@ static void submit_rest(struct tl_sockets* s) {
 
 static int is_ours(const struct tl_sockets* s, int fd) {
   for (uint32_t i = 0; i < s->slots; i++)
-    if (atomic_load_explicit(&descriptors(s)[i], memory_order_relaxed) == fd) return 1;
+    if (atomic_load_explicit(&descriptors(s)[i], memory_order_relaxed) == fd + 1) return 1;
   return 0;
 }
 
@@ -167,7 +166,7 @@ int tl_sockets_close(struct tl_sockets* s) {
   reap(s, 0);
   s->open = 0;
   for (uint32_t i = 0; i < s->slots; i++) {
-    int const fd = atomic_load(&descriptors(s)[i]);
+    int const fd = atomic_load(&descriptors(s)[i]) - 1;
     if (fd >= 0) close(fd);
   }
   if (s->ready) tl_ready_close(s->ready);

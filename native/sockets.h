@@ -18,8 +18,9 @@
  * are written by Linux until the last request is cancelled, and tl_sockets_close only says 1 when
  * that is so; otherwise the mapping is left in place for ever.
  *
- * descriptors[slot] is the descriptor of a socket that TypeScript has open, or -1. It is there
- * for the end of a worker in mid-air: nobody else could close them.
+ * descriptors[slot] is the descriptor of a socket that TypeScript has open, plus one; 0: none (so
+ * that the pages of slots that are never used are never touched). It is there for the end of a
+ * worker in mid-air: nobody else could close them.
  */
 #ifndef TL_SOCKETS_H
 #define TL_SOCKETS_H

@@ -127,12 +127,13 @@ export class Sockets implements Source {
 
   /* --- Slots --------------------------------------------------------------------------------- */
 
-  /** -1: there are SLOTS_MAX already. The descriptor is closed with this thread from here on. */
+  /** -1: there are SLOTS_MAX already. The descriptor is closed with this thread from here on;
+   *  -1: it is somebody else's to close. */
   claim(owner: SocketOwner, fd: number): number {
     if (this.#freeSlots.length === 0 && this.#owners.length === SLOTS_MAX) return -1;
     const slot = this.#freeSlots.pop() ?? this.#owners.length;
     this.#owners[slot] = owner;
-    publish(this.#descriptors, slot, fd);
+    publish(this.#descriptors, slot, fd + 1);
     this.#open++;
     return slot;
   }
@@ -141,11 +142,6 @@ export class Sockets implements Source {
     this.#owners[slot] = null;
     this.#freeSlots.push(slot);
     this.#open--;
-  }
-
-  /** The descriptor goes to somebody else: it is no longer closed with this thread. */
-  disown(slot: number): void {
-    publish(this.#descriptors, slot, -1);
   }
 
   /* --- Requests ------------------------------------------------------------------------------ */
@@ -225,7 +221,7 @@ export class Sockets implements Source {
 
   /** When nothing is in flight on it any more. */
   close(slot: number, fd: number): void {
-    publish(this.#descriptors, slot, -1);
+    publish(this.#descriptors, slot, 0);
     this.#put(OP.close, fd, 0, 0, 0, slot, KIND.close);
   }
 
