@@ -133,13 +133,16 @@ async function experiment(which: Experiment, argv: readonly string[]): Promise<n
   try {
     const environment = readEnvironment();
     const samples = await measure(which, options, progress);
+    const more = await which.more?.(samples, options, progress);
     progress.finish();
     if (json) {
-      const lines = [{ experiment: which.name, environment }, ...pointsOf(which.name, samples)];
+      const points = [...pointsOf(which.name, samples), ...(more?.points ?? [])];
+      const lines = [{ experiment: which.name, environment }, ...points];
       console.log(lines.map((line) => JSON.stringify(line)).join('\n'));
     } else {
       const sections = [formatEnvironment(environment), headingOf(which, options)];
-      sections.push(...which.report(samples, options), ...accuracyOf(samples), ...voidsOf(samples));
+      sections.push(...which.report(samples, options), ...(more?.sections ?? []));
+      sections.push(...accuracyOf(samples), ...voidsOf(samples));
       console.log(sections.join('\n\n'));
     }
     return samples.every(({ results }) => results.length > 0) ? 0 : 1;

@@ -16,10 +16,45 @@ const lab = (...args: string[]) => execute([bin, 'lab', ...args], { env });
 const EXPERIMENTS = ['psp', 'csd', 'fairness', 'effectiveness', 'overhead', 'hvm', 'pv'];
 const OPTIONS = ['--locks', '--workloads', '--vcpus', '--vms', '--pcpus', '--seconds', '--json'];
 
+const TINY = ['--vcpus', '1', '--vms', '1', '--pcpus', '1', '--seconds', '0.05', '--repeats', '1'];
+const KEYS = ['experiment', 'workload', 'lock', 'vms', 'vcpus', 'pcpus', 'metric', 'value', 'unit'];
+
+test('sim: what things cost here, real beside simulated, then larger machines', async () => {
+  const args = ['sim', ...TINY, '--locks', 'ticket,js-mutex'];
+  const { code, stdout, stderr } = await lab(...args);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /Costs measured here, ns/);
+  assert.match(stdout, /Acquisitions per second, real and simulated \(medians\)/);
+  assert.match(stdout, /Order of locks, 1 vCPUs per VM/);
+  assert.match(stdout, /24 pCPUs: PSP per 1,000 acquisitions/);
+  assert.match(stdout, /└──/);
+  assert.doesNotMatch(stdout, /NaN|undefined|Void runs/);
+  const json = await lab(...args, '--json');
+  assert.equal(json.code, 0, json.stderr);
+  const [, ...points] = json.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  for (const point of points) assert.deepEqual(Object.keys(point), KEYS);
+  for (const metric of ['cost_clockNs', 'real_per_s', 'simulated_per_s', 'error'])
+    assert.ok(
+      points.some((point) => point.metric === metric && Number.isFinite(point.value)),
+      metric,
+    );
+  assert.ok(points.some(({ pcpus, vcpus }) => pcpus === 24 && vcpus === 96));
+});
+
 test('the help names every experiment, option and lock', async () => {
   const help = await lab('--help');
   assert.equal(help.code, 0);
-  for (const word of [...EXPERIMENTS, ...OPTIONS, 'pv-ispinlock', 'kernbench', 'First steps'])
+  for (const word of [
+    ...EXPERIMENTS,
+    'sim',
+    ...OPTIONS,
+    'pv-ispinlock',
+    'kernbench',
+    'First steps',
+  ])
     assert.ok(help.stdout.includes(word), word);
   assert.equal((await lab('psp', '--help')).stdout, help.stdout);
   assert.equal((await execute([bin, 'help', 'lab'])).stdout, help.stdout);
@@ -51,9 +86,6 @@ for (const [args, pattern] of [
     assert.match(stderr, pattern);
   });
 }
-
-const TINY = ['--vcpus', '1', '--vms', '1', '--pcpus', '1', '--seconds', '0.05', '--repeats', '1'];
-const KEYS = ['experiment', 'workload', 'lock', 'vms', 'vcpus', 'pcpus', 'metric', 'value', 'unit'];
 
 test('--json: the environment, then points', async () => {
   const run = await lab('psp', ...TINY, '--workloads', 'micro', '--locks', 'ticket', '--json');

@@ -12,6 +12,7 @@ import { pathToFileURL } from 'node:url';
 import { packageRoot } from '../../report/package-root.ts';
 import { VoidRun } from '../workloads/workload.ts';
 import { type PointPlan, type PointResult, runPoint } from './run-point.ts';
+import { type Probed, type ProbePlan, runProbes } from './sim/probe-run.ts';
 
 export interface VoidPoint {
   /** Why there is no result. */
@@ -36,11 +37,11 @@ export function killRunning(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-export function runInChild(
+export function runInChild<Plan extends PointPlan | ProbePlan>(
   experiment: string,
-  plan: PointPlan,
+  plan: Plan,
   limitSeconds = START_SECONDS_MAX + TIMES_AS_LONG * plan.seconds,
-): Promise<PointResult | VoidPoint> {
+): Promise<(Plan extends ProbePlan ? Probed : PointResult) | VoidPoint> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, childArguments(experiment, JSON.stringify(plan)), {
       env: childEnvironment(),
@@ -75,10 +76,10 @@ export function runInChild(
 }
 
 /** The child's part: one line. */
-export async function runAsChild(plan: PointPlan): Promise<number> {
-  let line: PointResult | VoidPoint;
+export async function runAsChild(plan: PointPlan | ProbePlan): Promise<number> {
+  let line: PointResult | Probed | VoidPoint;
   try {
-    line = await runPoint(plan);
+    line = 'probes' in plan ? await runProbes(plan) : await runPoint(plan);
   } catch (error) {
     const { message, stack } = error as Error;
     line = { void: error instanceof VoidRun ? message : `error: ${message}` };

@@ -79,6 +79,12 @@ export interface Experiment {
   configs(options: Options): Config[];
   /** Sections of text: tables, plots, the paper beside ours in words. */
   report(samples: readonly Sample[], options: Options): string[];
+  /** What there is to do beside the runs. */
+  more?(
+    samples: readonly Sample[],
+    options: Options,
+    progress: Progress,
+  ): Promise<{ readonly sections: readonly string[]; readonly points: readonly Point[] }>;
 }
 
 /* --- Metrics ------------------------------------------------------------------------------------ */

@@ -9,6 +9,7 @@ import { hvm } from './hvm.ts';
 import { overhead } from './overhead.ts';
 import { psp } from './psp.ts';
 import { pv } from './pv.ts';
+import { sim } from './sim/sim.ts';
 
 export const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   psp,
@@ -18,4 +19,5 @@ export const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   overhead,
   hvm,
   pv,
+  sim,
 };

@@ -6,9 +6,6 @@
  * It throws VoidRun when a result is wrong. Preempted threads may hold anything of V8's or libc's:
  * call it in a process that is good for nothing else (see children.ts).
  */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { Hypervisor } from '../../hypervisor/hypervisor.ts';
 import type { SchedulerName } from '../../hypervisor/options.ts';
@@ -19,7 +16,6 @@ import {
   type LockStats,
   wordsOf,
 } from '../../locks/index.ts';
-import { packageRoot } from '../../report/package-root.ts';
 import { createScratch } from '../scratch.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/index.ts';
 import {
@@ -32,6 +28,7 @@ import {
 } from '../workloads/order.ts';
 import { sumOfStats } from '../workloads/stats.ts';
 import { VoidRun, type WorkloadPlan } from '../workloads/workload.ts';
+import { vcpuProgram } from './vcpu-program.ts';
 
 export interface VmPlan {
   readonly workload: WorkloadName;
@@ -76,6 +73,8 @@ export interface VmResult {
 
 export interface PointResult {
   readonly vms: readonly VmResult[];
+  /** Global numbers of the vCPUs in the order of their first turns. */
+  readonly order: readonly number[];
   /** What the reader should know of the run. */
   readonly notes: readonly string[];
   /** Of the hypervisor: preemptions against the published time, the 99th percentile. */
@@ -133,7 +132,14 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
       return vmResult(plan.vms[vm], own, startNs, finished, ranNs);
     });
     const { lateness, switching } = machine ?? {};
-    return { vms, notes: [...notes], latenessNs: lateness?.p99Ns, switchingNs: switching?.p50Ns };
+    const order = [...reports.entries()].sort(([, a], [, b]) => a.beganNs - b.beganNs);
+    return {
+      vms,
+      order: order.map(([number]) => number),
+      notes: [...notes],
+      latenessNs: lateness?.p99Ns,
+      switchingNs: switching?.p50Ns,
+    };
   } finally {
     hypervisor?.stop();
     scratch.remove();
@@ -184,17 +190,6 @@ function startWorker(order: WorkerOrder): RunningWorker {
   // Looked at later, when all are started.
   report.catch(() => {});
   return { worker, report };
-}
-
-/** The bundle, or in a checkout's tests the sources, by way of a line that has tsx load them. */
-function vcpuProgram(): { program: string; isText: boolean } {
-  const root = packageRoot();
-  const built = join(root, 'dist', 'lab-worker.cjs');
-  if (typeof __dirname === 'string' && existsSync(built)) return { program: built, isText: false };
-  const source = pathToFileURL(join(root, 'src', 'lab', 'workloads', 'worker-entry.ts')).href;
-  const api = pathToFileURL(join(root, 'node_modules', 'tsx', 'dist', 'esm', 'api', 'index.mjs'));
-  const program = `import('${api}').then((tsx) => tsx.register()).then(() => import('${source}'));`;
-  return { program, isText: true };
 }
 
 /** Lets all go to the starting line once all have loaded. */

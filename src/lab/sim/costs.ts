@@ -38,6 +38,8 @@ export interface Costs {
   readonly delayEveryNs: number;
   /** Futex wait or wake, the system call alone. */
   readonly futexNs: number;
+  /** From a wake until the sleeper goes on, where it has its processor. */
+  readonly futexWakeNs: number;
 }
 
 export const COSTS: Costs = {
@@ -58,4 +60,5 @@ export const COSTS: Costs = {
   delaysNs: [],
   delayEveryNs: Number.POSITIVE_INFINITY,
   futexNs: 1_500,
+  futexWakeNs: 1_500,
 };

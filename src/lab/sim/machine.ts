@@ -79,10 +79,15 @@ export class Machine implements Steps {
     for (const [vm, { vcpus, weight }] of options.vms.entries())
       for (let index = 0; index < vcpus; index++)
         this.#vms[vm].vcpus.push(new Vcpu(vm, this.#vms[vm], index, weight));
-    const most = Math.max(...options.vms.map(({ vcpus }) => vcpus));
-    // First vCPUs of all VMs, then the second ones: no VM gets the processors before the others.
-    for (let index = 0; index < most; index++)
-      for (const { vcpus } of this.#vms) if (index < vcpus.length) this.#vcpus.push(vcpus[index]);
+    const numbered = this.#vms.flatMap(({ vcpus }) => vcpus);
+    if (options.order !== null)
+      this.#vcpus.push(...options.order.map((number) => numbered[number]));
+    else {
+      // First vCPUs of all VMs, then the second ones: no VM gets the processors before the others.
+      const most = Math.max(...options.vms.map(({ vcpus }) => vcpus));
+      for (let index = 0; index < most; index++)
+        for (const { vcpus } of this.#vms) if (index < vcpus.length) this.#vcpus.push(vcpus[index]);
+    }
     this.#scheduler = new Scheduler(this.#vcpus, {
       scheduler: options.scheduler,
       boost: options.boost,
@@ -612,8 +617,8 @@ export class Machine implements Steps {
     sleeper.asleep = false;
     if (sleeper.state === 'halted') this.#wake(sleeper);
     else if (sleeper.state === 'running')
-      this.#due(sleeper, Math.max(sleeper.inNs, this.#nowNs) + this.#costs.futexNs);
-    else sleeper.leftNs = this.#costs.futexNs;
+      this.#due(sleeper, Math.max(sleeper.inNs, this.#nowNs) + this.#costs.futexWakeNs);
+    else sleeper.leftNs = this.#costs.futexWakeNs;
   }
 
   ticket(): void {

@@ -25,6 +25,8 @@ export interface SimulationOptions {
    *  last of them, as the workloads do; otherwise the run is cut there. */
   readonly drain?: boolean;
   readonly seed?: number;
+  /** Who runs first: vCPUs by number, VM after VM. Default: the first of each VM, then the second. */
+  readonly order?: readonly number[];
   readonly scheduler?: 'credit' | 'round-robin';
   /** Default 30,000, Xen's. */
   readonly sliceUs?: number;
@@ -57,6 +59,7 @@ export interface MachineOptions {
   readonly acquisitions: number | null;
   readonly drain: boolean;
   readonly seed: number;
+  readonly order: readonly number[] | null;
   readonly scheduler: 'credit' | 'round-robin';
   readonly sliceNs: number;
   readonly marginNs: number;

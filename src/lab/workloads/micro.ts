@@ -65,7 +65,8 @@ export const micro: Workload<void> = {
   },
 };
 
-function section(words: Int32Array, length: number): void {
+/** What is done under the lock. */
+export function section(words: Int32Array, length: number): void {
   const word = words[WORD];
   if (words[COMPLEMENT] !== ~word) Atomics.add(words, VIOLATIONS, 1);
   words[WORD] = (word + 1) | 0;

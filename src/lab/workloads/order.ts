@@ -44,6 +44,8 @@ export interface WorkerReport {
   readonly outcome: Outcome;
   /** CLOCK_MONOTONIC ns. */
   readonly startNs: number;
+  /** When it first ran after the start: vCPUs take turns. */
+  readonly beganNs: number;
   readonly endNs: number;
   /** Of all its locks, summed. */
   readonly locks: LockStats;

@@ -22,6 +22,7 @@ import {
   type WorkerOrder,
   type WorkerReport,
 } from './order.ts';
+import { type ProbeOrder, probe } from './probe.ts';
 import { sumOfStats } from './stats.ts';
 import type { Site } from './workload.ts';
 
@@ -113,12 +114,14 @@ async function main(order: WorkerOrder): Promise<WorkerReport> {
     const startNs = startingLine(order, vcpu);
     const patience = workload.finished === undefined ? 1 : PATIENCE;
     stage.untilNs = startNs + patience * plan.seconds * 1e9;
+    const beganNs = vcpu.nowNs();
     const outcome = workload.work(stage.site, state);
     return {
       vm,
       index,
       outcome,
       startNs,
+      beganNs,
       endNs: vcpu.nowNs(),
       locks: sumOfStats(stage.locks.map(({ stats }) => stats)),
       queueLength: stage.sampler.mean(),
@@ -129,7 +132,9 @@ async function main(order: WorkerOrder): Promise<WorkerReport> {
   }
 }
 
-if (parentPort !== null) {
+if (parentPort !== null && 'probe' in workerData) {
+  parentPort.postMessage(probe(workerData as ProbeOrder));
+} else if (parentPort !== null) {
   const port = parentPort;
   main(workerData as WorkerOrder).then(
     (report) => port.postMessage({ report } satisfies WorkerMessage),

@@ -1,0 +1,89 @@
+/**
+ * Measures on this machine what the simulator's costs are: small probes (workloads/probe.ts), each
+ * with threads that are vCPUs. As with runs, in a process that is good for nothing else.
+ *
+ *   const { basics, transferNs, delaysNs, … } = await runProbes({ probes: true, pcpus: 2, seconds: 1 });
+ */
+import { Worker } from 'node:worker_threads';
+import {
+  type Durations,
+  Hypervisor,
+  type HypervisorStats,
+} from '../../../hypervisor/hypervisor.ts';
+import { median } from '../../../report/statistics.ts';
+import { BASICS, PROBE_WORDS, type ProbeName, type ProbeOrder } from '../../workloads/probe.ts';
+import { vcpuProgram } from '../vcpu-program.ts';
+
+export interface ProbePlan {
+  readonly probes: true;
+  readonly pcpus: number;
+  readonly seconds: number;
+}
+
+export interface Probed {
+  readonly basics: Readonly<Record<(typeof BASICS)[number], number>>;
+  /** Null where there is one processor only. */
+  readonly transferNs: number | null;
+  readonly kickNs: number | null;
+  readonly futexWakeNs: number | null;
+  /** Times a processor stood still, and for how long altogether somebody watched. */
+  readonly delaysNs: readonly number[];
+  readonly watchedNs: number;
+  readonly lateness: Durations;
+  readonly switching: Durations;
+  readonly handoff: Durations;
+}
+
+export async function runProbes({ pcpus, seconds }: ProbePlan): Promise<Probed> {
+  const basics = (await run('basics', 1, [1], 1)).numbers[0];
+  const pair = pcpus > 1;
+  const transfers = pair ? (await run('transfer', 2, [2], 1)).numbers.flat() : [];
+  const kicks = pair ? (await run('kick', 2, [2], 1)).numbers[1] : [];
+  const futexes = pair ? (await run('futex', 2, [2], 1)).numbers.flat() : [];
+  const delays = await run('delays', pcpus, [pcpus, pcpus], seconds);
+  const yields = await run('yields', pcpus, [pcpus, pcpus], Math.min(seconds, 0.5));
+  return {
+    basics: Object.fromEntries(BASICS.map((name, i) => [name, basics[i]])) as Probed['basics'],
+    transferNs: pair ? median(transfers) : null,
+    kickNs: pair ? median(kicks) : null,
+    futexWakeNs: pair ? median(futexes) : null,
+    delaysNs: delays.numbers.flatMap(([, ...gaps]) => gaps),
+    watchedNs: delays.numbers.reduce((sum, [watched]) => sum + watched, 0),
+    lateness: delays.stats.lateness,
+    switching: delays.stats.switching,
+    handoff: yields.stats.handoff,
+  };
+}
+
+async function run(
+  probe: ProbeName,
+  pcpus: number,
+  vms: readonly number[],
+  seconds: number,
+): Promise<{ readonly numbers: number[][]; readonly stats: HypervisorStats }> {
+  const hypervisor = Hypervisor.start({ pcpus, vms: vms.map((vcpus) => ({ vcpus })) });
+  try {
+    const words = new SharedArrayBuffer(4 * PROBE_WORDS);
+    const threads = vms.reduce((sum, vcpus) => sum + vcpus, 0);
+    const { ticket } = hypervisor;
+    const places = vms.flatMap((vcpus, vm) =>
+      Array.from({ length: vcpus }, (_, index) => ({ vm, index })),
+    );
+    const numbers = await Promise.all(
+      places.map((place) => inThread({ probe, ticket, ...place, threads, words, seconds })),
+    );
+    return { numbers, stats: hypervisor.stats() };
+  } finally {
+    hypervisor.stop();
+  }
+}
+
+function inThread(order: ProbeOrder): Promise<number[]> {
+  const { program, isText } = vcpuProgram();
+  const worker = new Worker(program, { workerData: order, eval: isText });
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new Error(`a probe's thread ended with ${code}`)));
+  });
+}

@@ -1,0 +1,135 @@
+/**
+ * `trapless lab sim`: the machine simulator against reality, and then what this machine has not
+ * enough cores for.
+ *
+ *   real runs of every lock        the micro-benchmark, on the pCPUs there are
+ *   probes                         what single things cost here (probe-run.ts, calibrate.ts)
+ *   the same runs simulated        throughput of each lock, error, order of the locks (compare.ts)
+ *   12 and 24 pCPUs                4 to 96 vCPUs per VM, simulated only (large.ts)
+ *
+ * The micro-benchmark only: it alone is nothing but a lock.
+ */
+import type { Progress } from '../../../report/progress.ts';
+import { median } from '../../../report/statistics.ts';
+import { formatTable } from '../../../report/table.ts';
+import { LOCK_NAMES } from '../../sim/models.ts';
+import { runInChild, type VoidPoint } from '../children.ts';
+import {
+  type Experiment,
+  grid,
+  type Options,
+  type Point,
+  planOf,
+  type Sample,
+} from '../experiment.ts';
+import { type Calibration, calibrate } from './calibrate.ts';
+import { compare, compareSections } from './compare.ts';
+import { large, largeSections } from './large.ts';
+import type { Probed } from './probe-run.ts';
+
+const PROBE_SECONDS_MAX = 2;
+const PROBE_RUNS = 3;
+
+export const sim: Experiment = {
+  name: 'sim',
+  what: 'the simulator against real runs, then 12 and 24 pCPUs with up to 96 vCPUs per VM',
+  defaults: { locks: LOCK_NAMES, workloads: ['micro'], vcpus: [4, 24] },
+  configs: (options) => grid({ ...options, workloads: ['micro'] }),
+  report: () => [],
+
+  async more(samples, options, progress) {
+    const calibration = await measureCosts(options, progress);
+    if ('void' in calibration) {
+      progress.note(`no costs: ${calibration.void}`);
+      return { sections: [`Nothing was simulated: ${calibration.void}`], points: [] };
+    }
+    const compared = compare(samples, options, calibration, progress);
+    const beyond = large(options, calibration, progress);
+    return {
+      sections: [costsTable(calibration), ...compareSections(compared), ...largeSections(beyond)],
+      points: [...costPoints(calibration, samples), ...compared.points, ...beyond.points],
+    };
+  },
+};
+
+async function measureCosts(
+  options: Options,
+  progress: Progress,
+): Promise<Calibration | VoidPoint> {
+  const pcpus = Math.min(2, options.pcpus);
+  const seconds = Math.min(PROBE_SECONDS_MAX, options.seconds);
+  progress.expect(1 + pcpus * PROBE_RUNS);
+  progress.step('what things cost: probes');
+  const probed: Probed | VoidPoint = await runInChild('sim', { probes: true, pcpus, seconds });
+  if ('void' in probed) return probed;
+  const rates: number[] = [];
+  for (const vcpus of pcpus === 1 ? [1] : [1, 2]) {
+    const vms = [{ workload: 'micro', vcpus }] as const;
+    const plan = planOf('ticket', vms, { ...options, pcpus: vcpus, seconds });
+    const runs: number[] = [];
+    for (let i = 0; i < PROBE_RUNS; i++) {
+      progress.step(`what things cost: ticket, ${vcpus} of ${vcpus} vCPUs`);
+      const result = await runInChild('sim', plan);
+      if ('void' in result) return result;
+      runs.push(result.vms[0].locks.acquisitions / result.vms[0].seconds);
+    }
+    rates.push(median(runs));
+  }
+  return calibrate(probed, { alone: rates[0], pair: rates[1] ?? null });
+}
+
+/** In ns; of the delays their mean length and how often. */
+function named({ costs, thinkNs, criticalNs }: Calibration): [string, number, string][] {
+  const { delaysNs, delayEveryNs, ...single } = costs;
+  const mean = delaysNs.reduce((sum, ns) => sum + ns, 0) / delaysNs.length;
+  return [
+    ['thinkNs', thinkNs, 'from unlock to the next lock'],
+    ['criticalNs', criticalNs, 'the critical section'],
+    ...Object.entries(single)
+      .filter(([name]) => MEANING[name] !== undefined)
+      .map(([name, ns]): [string, number, string] => [name, ns, MEANING[name]]),
+    ...(delaysNs.length === 0
+      ? []
+      : ([
+          ['delayNs', mean, 'mean length of a delay nobody foresaw'],
+          ['delayEveryNs', delayEveryNs, 'mean time from one to the next, per pCPU'],
+        ] as [string, number, string][])),
+  ];
+}
+
+const MEANING: Readonly<Record<string, string>> = {
+  localNs: 'an access that hits',
+  atomicNs: 'an atomic operation that hits',
+  transferNs: 'a cache line from the other pCPU',
+  spinnerNs: 'for each further pCPU that spins on the line (assumed: takes more than two cores)',
+  coldSectionNs: 'the section, if the one before was on the other pCPU',
+  pauseNs: 'a turn of a PAUSE loop',
+  clockNs: 'reading the clock',
+  hypercallNs: 'into the hypervisor and back',
+  wakeNs: 'from a kick until the vCPU is ready',
+  switchNs: 'a switch at the end of a slice',
+  handoffNs: 'a switch after a yield or a halt',
+  lateNs: 'preemption, after the end of the slice',
+  futexNs: 'a futex call',
+  futexWakeNs: 'from its wake until the sleeper goes on',
+};
+
+function costsTable(calibration: Calibration): string {
+  const rows = named(calibration).map(([name, ns, what]) => [name, ns, what]);
+  return `Costs measured here, ns\n${formatTable(['cost', 'ns', 'what'], rows, { indent: '  ' })}`;
+}
+
+function costPoints(calibration: Calibration, samples: readonly Sample[]): Point[] {
+  const [{ vms, pcpus }] = samples;
+  return named(calibration).map(([metric, value]) => ({
+    experiment: 'sim',
+    workload: 'micro',
+    lock: 'all',
+    vms,
+    vcpus: 0,
+    pcpus,
+    metric: `cost_${metric}`,
+    value,
+    unit: 'ns',
+  }));
+}
