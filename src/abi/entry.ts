@@ -7,6 +7,8 @@
  *         status   number   argc  flags  six arguments   result
  */
 
+import { SOCKET } from './sockets.ts';
+
 /** free -> submitted -> busy -> done -> free (FlexSC 3.2); abandoned: the caller gave up. */
 export const STATUS = { free: 0, submitted: 1, busy: 2, done: 3, abandoned: 4 } as const;
 export type StatusName = keyof typeof STATUS;
@@ -103,6 +105,9 @@ function ownLayout(): Record<string, number> {
     entryResult: WORD.result * 4,
     descReady: DESC.ready * 4,
     descDone: DESC.done * 4,
+    socketSlotBits: SOCKET.slotBits,
+    socketKindAccept: SOCKET.kindAccept,
+    socketDescriptorsAt: SOCKET.descriptorsAt,
   };
   for (const [name, index] of Object.entries(CONTROL)) layout[name] = index * 4;
   return layout;

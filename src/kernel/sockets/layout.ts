@@ -5,9 +5,10 @@
  *
  * All of it is reserved, not committed: what is never touched costs nothing.
  */
+import { SOCKET } from '../../abi/sockets.ts';
 
 /** Slots: one per socket. The low bits of user_data; the kind of request stands above. */
-export const SLOT_BITS = 18;
+export const SLOT_BITS = SOCKET.slotBits;
 export const SLOTS_MAX = 1 << SLOT_BITS;
 export const SLOT_MASK = SLOTS_MAX - 1;
 
@@ -15,7 +16,7 @@ export const SLOT_MASK = SLOTS_MAX - 1;
 export const KIND = {
   /** Nobody waits for it: a cancel. */
   none: 0,
-  accept: 1,
+  accept: SOCKET.kindAccept,
   receive: 2,
   send: 3,
   connect: 4,
@@ -40,7 +41,7 @@ export const LARGE_BLOCK = 64 * 1024;
 const SMALL_BLOCKS = 4096;
 const LARGE_BLOCKS = 128;
 
-export const DESCRIPTORS_AT = 4096;
+export const DESCRIPTORS_AT = SOCKET.descriptorsAt;
 export const BUFFERS_AT = DESCRIPTORS_AT + SLOTS_MAX * 4;
 export const SMALL_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
 export const LARGE_AT = SMALL_AT + SMALL_BLOCKS * (SMALL_BLOCK + SKEW);
