@@ -10,6 +10,7 @@ import { calibrate, settings } from '../../src/lab/locks/sim/calibrate.ts';
 import { compare, compareSections } from '../../src/lab/locks/sim/compare.ts';
 import { large, largeSections } from '../../src/lab/locks/sim/large.ts';
 import type { Probed } from '../../src/lab/locks/sim/probe-run.ts';
+import type { Costs } from '../../src/lab/sim/costs.ts';
 import { simulate } from '../../src/lab/sim/simulate.ts';
 import { Progress } from '../../src/report/progress.ts';
 
@@ -35,10 +36,24 @@ const PROBED: Probed = {
   transferNs: 200,
   kickNs: 30_000,
   futexWakeNs: 20_000,
-  delaysNs: [20_000, 40_000],
-  watchedNs: 60_000_000,
-  lateness: durations(25_000),
-  switching: durations(60_000),
+  loads: [
+    {
+      vcpus: 4,
+      delaysNs: [20_000, 40_000],
+      watchedNs: 60_000_000,
+      endsNs: [0, 0, 1_000],
+      lateness: durations(25_000),
+      switching: durations(60_000),
+    },
+    {
+      vcpus: 24,
+      delaysNs: [],
+      watchedNs: 60_000_000,
+      endsNs: [500_000],
+      lateness: durations(30_000),
+      switching: durations(90_000),
+    },
+  ],
   handoff: durations(15_000),
 };
 
@@ -51,18 +66,26 @@ test('one thread alone, and two, are simulated as they were measured', () => {
     [2, 1_000_000],
   ]) {
     const machine = { pcpus: vcpus, vms: [{ vcpus }], seconds: 1, seed: 7 };
-    const { acquisitionsPerS } = simulate({ lock: 'ticket', ...machine, ...settings(calibration) });
+    const { acquisitionsPerS } = simulate({
+      lock: 'ticket',
+      ...machine,
+      ...settings(calibration, vcpus),
+    });
     assert.ok(Math.abs(acquisitionsPerS / measured - 1) < 0.02, `${acquisitionsPerS}`);
   }
 });
 
 test('costs are the probes’, and delays come as often as they were seen', () => {
-  const { costs, criticalNs } = calibration;
+  const { criticalNs } = calibration;
+  const { costs } = settings(calibration, 5) as { costs: Costs };
   assert.deepEqual([costs.clockNs, costs.pauseNs, costs.switchNs], [40, 45, 60_000]);
   assert.equal(costs.transferNs, 100);
   assert.equal(costs.wakeNs, 15_000);
   assert.equal(costs.delayEveryNs, 30_000_000);
   assert.ok(criticalNs > 300 && costs.coldSectionNs > 0);
+  const many = settings(calibration, 48).costs;
+  assert.deepEqual([many?.delayEveryNs, many?.switchNs], [Number.POSITIVE_INFINITY, 90_000]);
+  assert.deepEqual(many?.endDelaysNs, [500_000]);
 });
 
 test('one processor: what takes two keeps its default', () => {

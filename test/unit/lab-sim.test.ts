@@ -238,6 +238,16 @@ test('a kick before the halt is not lost', () => {
   assert.equal(run.vms[0].halts, 10);
 });
 
+test('delays at the end of slices: a processor hangs until the slice is over', () => {
+  // A millisecond of every slice, at its end.
+  const hang = { endDelaysNs: [1_000_000] };
+  const alone = { lock: 'ticket', pcpus: 1, vms: [{ vcpus: 1 }], seconds: 1 } as const;
+  const lost = 1 - simulate({ ...alone, costs: hang }).acquisitions / simulate(alone).acquisitions;
+  assert.ok(Math.abs(lost - 1 / 30) < 0.005, `${lost}`);
+  const paper = pair('pv-ispinlock-paper', 4, { costs: { endDelaysNs: [0, 1_000_000] } });
+  assert.ok(paper.pspPer1000 > 0);
+});
+
 test('drain: threads end when they are through, and the run with the last of them', () => {
   const run = pair('ticket', 4, { drain: true, seconds: 0.1 });
   const [vm] = run.vms;

@@ -36,6 +36,8 @@ export interface Costs {
   readonly delaysNs: readonly number[];
   /** Mean time from one of those to the next on the same processor; Infinity: never. */
   readonly delayEveryNs: number;
+  /** The same just before a slice ends, until it does; one is taken at random for each slice. */
+  readonly endDelaysNs: readonly number[];
   /** Futex wait or wake, the system call alone. */
   readonly futexNs: number;
   /** From a wake until the sleeper goes on, where it has its processor. */
@@ -59,6 +61,7 @@ export const COSTS: Costs = {
   jitterNs: 0,
   delaysNs: [],
   delayEveryNs: Number.POSITIVE_INFINITY,
+  endDelaysNs: [],
   futexNs: 1_500,
   futexWakeNs: 1_500,
 };

@@ -51,6 +51,8 @@ export class Machine implements Steps {
   /** When it next stands still unforeseen, and until when it does. */
   readonly #delayNs: Float64Array;
   readonly #stillNs: Float64Array;
+  /** From when on it does so until the slice ends. */
+  readonly #hangNs: Float64Array;
   readonly #spinNs: number;
   #nowNs = 0;
   #events = 0;
@@ -71,6 +73,7 @@ export class Machine implements Steps {
     this.#sliceEndNs = new Float64Array(options.pcpus).fill(NEVER);
     this.#delayNs = new Float64Array(options.pcpus).map(() => this.#untilDelay());
     this.#stillNs = new Float64Array(options.pcpus);
+    this.#hangNs = new Float64Array(options.pcpus).fill(NEVER);
     this.#vms = options.vms.map(({ vcpus, workload }) => {
       const parameters = { ...LOCK_PARAMETERS, ...options.parameters, threads: vcpus };
       const model = options.model?.(parameters) ?? createModel(options.lock, parameters);
@@ -115,7 +118,7 @@ export class Machine implements Steps {
         continue;
       }
       const vcpu = this.#running[pcpu] as Vcpu;
-      if (this.#delayNs[pcpu] <= dueNs) this.#standStill(pcpu, vcpu);
+      if (Math.min(this.#delayNs[pcpu], this.#hangNs[pcpu]) <= dueNs) this.#standStill(pcpu, vcpu);
       else if (vcpu.nextNs <= this.#sliceEndNs[pcpu]) this.#step(vcpu);
       else this.#sliceEnds(pcpu, vcpu);
     }
@@ -144,8 +147,9 @@ export class Machine implements Steps {
       this.#scheduler.add(vcpu);
     }
     for (let pcpu = 0; pcpu < this.#pcpus; pcpu++) {
-      // Processors are not in step: the first slices have any length.
-      this.#dispatch(pcpu, 0, 0, (0.05 + 0.95 * this.#uniform()) * this.#options.sliceNs);
+      const { inStep, sliceNs } = this.#options;
+      const isWhole = inStep && pcpu > 0;
+      this.#dispatch(pcpu, 0, 0, isWhole ? sliceNs : (0.05 + 0.95 * this.#uniform()) * sliceNs);
     }
   }
 
@@ -191,6 +195,10 @@ export class Machine implements Steps {
     return this.#random.next() / 4294967296;
   }
 
+  #oneOf(values: readonly number[]): number {
+    return values[Math.floor(this.#uniform() * values.length)];
+  }
+
   /** A random time with about this mean, after the options' distribution. */
   #drawn(meanNs: number): number {
     switch (this.#options.distribution) {
@@ -206,7 +214,8 @@ export class Machine implements Steps {
   #due(vcpu: Vcpu, atNs: number): void {
     const { pcpu } = vcpu;
     vcpu.nextNs = Math.max(atNs, this.#stillNs[pcpu]);
-    this.#dueNs[pcpu] = Math.min(vcpu.nextNs, this.#sliceEndNs[pcpu], this.#delayNs[pcpu]);
+    const delayNs = Math.min(this.#delayNs[pcpu], this.#hangNs[pcpu]);
+    this.#dueNs[pcpu] = Math.min(vcpu.nextNs, this.#sliceEndNs[pcpu], delayNs);
   }
 
   #untilDelay(): number {
@@ -218,9 +227,16 @@ export class Machine implements Steps {
    *  meanwhile that shows afterwards. Nobody knows: share_info says that the vCPU runs. */
   #standStill(pcpu: number, vcpu: Vcpu): void {
     const { delaysNs } = this.#costs;
-    const lengthNs = delaysNs[Math.floor(this.#uniform() * delaysNs.length)];
-    const atNs = this.#delayNs[pcpu];
-    this.#delayNs[pcpu] = atNs + lengthNs + this.#untilDelay();
+    let lengthNs: number;
+    let atNs = this.#delayNs[pcpu];
+    if (this.#hangNs[pcpu] <= atNs) {
+      atNs = this.#hangNs[pcpu];
+      lengthNs = Math.max(0, this.#sliceEndNs[pcpu] - atNs);
+      this.#hangNs[pcpu] = NEVER;
+    } else {
+      lengthNs = this.#oneOf(delaysNs);
+      this.#delayNs[pcpu] = atNs + lengthNs + this.#untilDelay();
+    }
     this.#stillNs[pcpu] = atNs + lengthNs;
     this.#sliceEndNs[pcpu] = Math.max(this.#sliceEndNs[pcpu], this.#stillNs[pcpu]);
     // Its spinning ends when it can see that.
@@ -466,6 +482,9 @@ export class Machine implements Steps {
     const { jitterNs, lateNs } = this.#costs;
     const shiftNs = jitterNs === 0 ? 0 : (2 * this.#uniform() - 1) * jitterNs;
     this.#sliceEndNs[pcpu] = inNs + Math.max(0, sliceNs + shiftNs) + lateNs;
+    const { endDelaysNs } = this.#costs;
+    const hangNs = endDelaysNs.length === 0 ? 0 : this.#oneOf(endDelaysNs);
+    this.#hangNs[pcpu] = hangNs > 0 ? Math.max(inNs, inNs + sliceNs - hangNs) : NEVER;
     // What stood still was the processor, and that has passed while it was empty.
     if (this.#delayNs[pcpu] < inNs) this.#delayNs[pcpu] = inNs + this.#untilDelay();
     this.#due(vcpu, vcpu.asleep ? NEVER : inNs + vcpu.leftNs);

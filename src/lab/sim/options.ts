@@ -27,6 +27,8 @@ export interface SimulationOptions {
   readonly seed?: number;
   /** Who runs first: vCPUs by number, VM after VM. Default: the first of each VM, then the second. */
   readonly order?: readonly number[];
+  /** All processors but the first begin with a whole slice; otherwise those have any length. */
+  readonly inStep?: boolean;
   readonly scheduler?: 'credit' | 'round-robin';
   /** Default 30,000, Xen's. */
   readonly sliceUs?: number;
@@ -60,6 +62,7 @@ export interface MachineOptions {
   readonly drain: boolean;
   readonly seed: number;
   readonly order: readonly number[] | null;
+  readonly inStep: boolean;
   readonly scheduler: 'credit' | 'round-robin';
   readonly sliceNs: number;
   readonly marginNs: number;

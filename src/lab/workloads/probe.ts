@@ -176,22 +176,26 @@ function futex(words: Int32Array, vcpu: Vcpu, index: number): number {
 }
 
 /**
- * Times between two readings of the clock in which this thread did not get on, though its vCPU was
- * on its processor all the time: what nobody foresaw. The first number is how long it watched.
+ * Times in which this thread did not get on, though its vCPU was on its processor by share_info:
+ * what nobody foresaw. Between two readings of the clock in one slice; and before a slice's end,
+ * from the last reading on. How long it watched, how many of the former, they, and the latter.
  */
 function delays(vcpu: Vcpu, seconds: number): number[] {
   const { info, id } = vcpu;
   const gaps: number[] = [];
+  const ends: number[] = [];
+  const endOfSlice = () => info.switchedInNs(id) + info.sliceNs(id);
   let watchedNs = 0;
   let slice = info.sliceId(id);
+  let end = endOfSlice();
   let last = vcpu.nowNs();
   const until = last + seconds * 1e9;
   while (last < until) {
     const now = vcpu.nowNs();
-    const same = info.sliceId(id) === slice;
-    if (!same) {
+    if (info.sliceId(id) !== slice) {
+      ends.push(Math.max(0, end - last));
       slice = info.sliceId(id);
-      // Between the two slices, or after the reading above.
+      end = endOfSlice();
       last = vcpu.nowNs();
       continue;
     }
@@ -199,7 +203,7 @@ function delays(vcpu: Vcpu, seconds: number): number[] {
     if (now - last > GAP_NS && gaps.length < GAPS_MAX) gaps.push(now - last);
     last = now;
   }
-  return [watchedNs, ...gaps];
+  return [watchedNs, gaps.length, ...gaps, ...ends];
 }
 
 /** Gives its processor away every millisecond; the hypervisor's clock says what that takes. */

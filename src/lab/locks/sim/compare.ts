@@ -4,7 +4,8 @@
  *
  * Throughput is acquisitions over the length the run was meant to have; what vCPUs still do after
  * the end, each in its turn, is in neither. The order in which vCPUs first ran is taken from each
- * real run, as it decides for long which of them are on pCPUs together.
+ * real run, as it decides for long which of them are on pCPUs together; and all pCPUs but
+ * that of the last vCPU to come begin with a whole slice, since the others waited for it by yielding.
  */
 import type { LockOptions } from '../../../locks/index.ts';
 import { PAUSE_NS } from '../../../locks/index.ts';
@@ -54,11 +55,18 @@ export function compare(
           const seed = 1 + run * SEEDS + i;
           const { order } = result;
           const vms = Array.from({ length: options.vms }, () => ({ vcpus }));
-          const what = { ...variant(lock, options), pcpus: options.pcpus, vms, order, seed };
+          const what = {
+            ...variant(lock, options),
+            pcpus: options.pcpus,
+            vms,
+            order,
+            inStep: true,
+            seed,
+          };
           const { seconds } = options;
           return (
-            simulate({ ...settings(calibration), ...what, seconds, drain: true }).acquisitions /
-            seconds
+            simulate({ ...settings(calibration, vcpus), ...what, seconds, drain: true })
+              .acquisitions / seconds
           );
         }),
       ),

@@ -2,7 +2,7 @@
  * Measures on this machine what the simulator's costs are: small probes (workloads/probe.ts), each
  * with threads that are vCPUs. As with runs, in a process that is good for nothing else.
  *
- *   const { basics, transferNs, delaysNs, … } = await runProbes({ probes: true, pcpus: 2, seconds: 1 });
+ *   const { basics, loads, … } = await runProbes({ probes: true, pcpus: 2, vms: 2, vcpus: [4], seconds: 1 });
  */
 import { Worker } from 'node:worker_threads';
 import {
@@ -17,7 +17,22 @@ import { vcpuProgram } from '../vcpu-program.ts';
 export interface ProbePlan {
   readonly probes: true;
   readonly pcpus: number;
+  readonly vms: number;
+  /** vCPUs per VM: delays are measured with each of these numbers. */
+  readonly vcpus: readonly number[];
   readonly seconds: number;
+}
+
+/** What delays there are with so many vCPUs. */
+export interface Load {
+  readonly vcpus: number;
+  /** Times a processor stood still, and for how long altogether somebody watched. */
+  readonly delaysNs: readonly number[];
+  readonly watchedNs: number;
+  /** For each slice that ended, how long its processor had stood still then. */
+  readonly endsNs: readonly number[];
+  readonly lateness: Durations;
+  readonly switching: Durations;
 }
 
 export interface Probed {
@@ -26,32 +41,38 @@ export interface Probed {
   readonly transferNs: number | null;
   readonly kickNs: number | null;
   readonly futexWakeNs: number | null;
-  /** Times a processor stood still, and for how long altogether somebody watched. */
-  readonly delaysNs: readonly number[];
-  readonly watchedNs: number;
-  readonly lateness: Durations;
-  readonly switching: Durations;
+  readonly loads: readonly Load[];
   readonly handoff: Durations;
 }
 
-export async function runProbes({ pcpus, seconds }: ProbePlan): Promise<Probed> {
+export async function runProbes({ pcpus, vms, vcpus, seconds }: ProbePlan): Promise<Probed> {
   const basics = (await run('basics', 1, [1], 1)).numbers[0];
   const pair = pcpus > 1;
   const transfers = pair ? (await run('transfer', 2, [2], 1)).numbers.flat() : [];
   const kicks = pair ? (await run('kick', 2, [2], 1)).numbers[1] : [];
   const futexes = pair ? (await run('futex', 2, [2], 1)).numbers.flat() : [];
-  const delays = await run('delays', pcpus, [pcpus, pcpus], seconds);
+  const loads: Load[] = [];
+  for (const each of vcpus) loads.push(await load(pcpus, new Array(vms).fill(each), seconds));
   const yields = await run('yields', pcpus, [pcpus, pcpus], Math.min(seconds, 0.5));
   return {
     basics: Object.fromEntries(BASICS.map((name, i) => [name, basics[i]])) as Probed['basics'],
     transferNs: pair ? median(transfers) : null,
     kickNs: pair ? median(kicks) : null,
     futexWakeNs: pair ? median(futexes) : null,
-    delaysNs: delays.numbers.flatMap(([, ...gaps]) => gaps),
-    watchedNs: delays.numbers.reduce((sum, [watched]) => sum + watched, 0),
-    lateness: delays.stats.lateness,
-    switching: delays.stats.switching,
+    loads,
     handoff: yields.stats.handoff,
+  };
+}
+
+async function load(pcpus: number, vms: readonly number[], seconds: number): Promise<Load> {
+  const { numbers, stats } = await run('delays', pcpus, vms, seconds);
+  return {
+    vcpus: vms[0],
+    watchedNs: numbers.reduce((sum, [watched]) => sum + watched, 0),
+    delaysNs: numbers.flatMap(([, gaps, ...rest]) => rest.slice(0, gaps)),
+    endsNs: numbers.flatMap(([, gaps, ...rest]) => rest.slice(gaps)),
+    lateness: stats.lateness,
+    switching: stats.switching,
   };
 }
 

@@ -27,8 +27,10 @@ import { compare, compareSections } from './compare.ts';
 import { large, largeSections } from './large.ts';
 import type { Probed } from './probe-run.ts';
 
-const PROBE_SECONDS_MAX = 2;
+const PROBE_SECONDS_MAX = 3;
 const PROBE_RUNS = 3;
+/** The hypervisor's. */
+const MARGIN_NS = 100_000;
 
 export const sim: Experiment = {
   name: 'sim',
@@ -60,7 +62,13 @@ async function measureCosts(
   const seconds = Math.min(PROBE_SECONDS_MAX, options.seconds);
   progress.expect(1 + pcpus * PROBE_RUNS);
   progress.step('what things cost: probes');
-  const probed: Probed | VoidPoint = await runInChild('sim', { probes: true, pcpus, seconds });
+  const probed: Probed | VoidPoint = await runInChild('sim', {
+    probes: true,
+    pcpus,
+    vms: options.vms,
+    vcpus: options.vcpus,
+    seconds,
+  });
   if ('void' in probed) return probed;
   const rates: number[] = [];
   for (const vcpus of pcpus === 1 ? [1] : [1, 2]) {
@@ -78,23 +86,34 @@ async function measureCosts(
   return calibrate(probed, { alone: rates[0], pair: rates[1] ?? null });
 }
 
-/** In ns; of the delays their mean length and how often. */
-function named({ costs, thinkNs, criticalNs }: Calibration): [string, number, string][] {
-  const { delaysNs, delayEveryNs, ...single } = costs;
-  const mean = delaysNs.reduce((sum, ns) => sum + ns, 0) / delaysNs.length;
+function named(calibration: Calibration): [string, number, string][] {
+  const { costs, loads, thinkNs, criticalNs } = calibration;
   return [
     ['thinkNs', thinkNs, 'from unlock to the next lock'],
     ['criticalNs', criticalNs, 'the critical section'],
-    ...Object.entries(single)
+    ...Object.entries(costs)
       .filter(([name]) => MEANING[name] !== undefined)
       .map(([name, ns]): [string, number, string] => [name, ns, MEANING[name]]),
-    ...(delaysNs.length === 0
-      ? []
-      : ([
-          ['delayNs', mean, 'mean length of a delay nobody foresaw'],
-          ['delayEveryNs', delayEveryNs, 'mean time from one to the next, per pCPU'],
-        ] as [string, number, string][])),
+    ...loads.flatMap(({ vcpus, delaysNs, watchedNs, endsNs, lateness, switching }) => {
+      const with_ = `with ${vcpus} vCPUs per VM`;
+      const share = endsNs.filter((ns) => ns > MARGIN_NS).length / Math.max(1, endsNs.length);
+      return [
+        [`switchNs_${vcpus}`, switching.meanNs, `a switch at the end of a slice, ${with_}`],
+        [`lateNs_${vcpus}`, lateness.p50Ns, 'preemption, after the end of the slice'],
+        [`delayNs_${vcpus}`, mean(delaysNs), 'a delay nobody foresaw'],
+        [`delayEveryNs_${vcpus}`, watchedNs / Math.max(1, delaysNs.length), 'from one to the next'],
+        [
+          `endDelays_${vcpus}`,
+          1000 * share,
+          'of 1,000 slices, ended while one of over 100 us went on',
+        ],
+      ] as [string, number, string][];
+    }),
   ];
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 }
 
 const MEANING: Readonly<Record<string, string>> = {
@@ -107,9 +126,7 @@ const MEANING: Readonly<Record<string, string>> = {
   clockNs: 'reading the clock',
   hypercallNs: 'into the hypervisor and back',
   wakeNs: 'from a kick until the vCPU is ready',
-  switchNs: 'a switch at the end of a slice',
   handoffNs: 'a switch after a yield or a halt',
-  lateNs: 'preemption, after the end of the slice',
   futexNs: 'a futex call',
   futexWakeNs: 'from its wake until the sleeper goes on',
 };
@@ -130,6 +147,6 @@ function costPoints(calibration: Calibration, samples: readonly Sample[]): Point
     pcpus,
     metric: `cost_${metric}`,
     value,
-    unit: 'ns',
+    unit: metric.startsWith('endDelays') ? '1/1000 slices' : 'ns',
   }));
 }
