@@ -30,7 +30,7 @@ const ROUNDS = 20_000;
 /** Who goes on after the sleepy rounds: no more than cores, so that they collide. */
 const HOT_THREADS = 2;
 const ACQUISITIONS = THREADS * SLEEPY_ROUNDS + HOT_THREADS * (ROUNDS - SLEEPY_ROUNDS);
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 90_000;
 const NAMES = Object.keys(LOCKS) as LockName[];
 
 /** Shared words; then the lock's memory. */
