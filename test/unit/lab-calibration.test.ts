@@ -10,8 +10,7 @@ import { calibrate, settings } from '../../src/lab/locks/sim/calibrate.ts';
 import { compare, compareSections } from '../../src/lab/locks/sim/compare.ts';
 import { large, largeSections } from '../../src/lab/locks/sim/large.ts';
 import type { Probed } from '../../src/lab/locks/sim/probe-run.ts';
-import type { Costs } from '../../src/lab/sim/costs.ts';
-import { simulate } from '../../src/lab/sim/simulate.ts';
+import { type SimulationOptions, simulate } from '../../src/lab/sim/simulate.ts';
 import { Progress } from '../../src/report/progress.ts';
 
 const durations = (ns: number) => ({
@@ -57,40 +56,46 @@ const PROBED: Probed = {
   handoff: durations(15_000),
 };
 
-const calibration = calibrate(PROBED, { alone: 1_400_000, pair: 1_000_000 });
+const calibration = calibrate(PROBED, {
+  alone: new Map([
+    ['ticket', 1_400_000],
+    ['pv-ispinlock', 1_800_000],
+  ]),
+  pair: 1_000_000,
+});
 const silent = new Progress({ silent: true });
 
 test('one thread alone, and two, are simulated as they were measured', () => {
-  for (const [vcpus, measured] of [
-    [1, 1_400_000],
-    [2, 1_000_000],
-  ]) {
+  for (const [lock, vcpus, measured] of [
+    ['ticket', 1, 1_400_000],
+    ['pv-ispinlock', 1, 1_800_000],
+    ['ticket', 2, 1_000_000],
+  ] as const) {
     const machine = { pcpus: vcpus, vms: [{ vcpus }], seconds: 1, seed: 7 };
     const { acquisitionsPerS } = simulate({
-      lock: 'ticket',
+      lock,
       ...machine,
-      ...settings(calibration, vcpus),
+      ...settings(calibration, lock, vcpus),
     });
     assert.ok(Math.abs(acquisitionsPerS / measured - 1) < 0.02, `${acquisitionsPerS}`);
   }
 });
 
 test('costs are the probes’, and delays come as often as they were seen', () => {
-  const { criticalNs } = calibration;
-  const { costs } = settings(calibration, 5) as { costs: Costs };
+  const { costs, criticalNs } = settings(calibration, 'ticket', 5) as Required<SimulationOptions>;
   assert.deepEqual([costs.clockNs, costs.pauseNs, costs.switchNs], [40, 45, 60_000]);
   assert.equal(costs.transferNs, 100);
   assert.equal(costs.wakeNs, 15_000);
   assert.equal(costs.delayEveryNs, 30_000_000);
-  assert.ok(criticalNs > 300 && costs.coldSectionNs > 0);
-  const many = settings(calibration, 48).costs;
+  assert.ok(criticalNs > 300 && Number(costs.coldSectionNs) > 0);
+  const many = settings(calibration, 'mcs', 48).costs;
   assert.deepEqual([many?.delayEveryNs, many?.switchNs], [Number.POSITIVE_INFINITY, 90_000]);
   assert.deepEqual(many?.endDelaysNs, [500_000]);
 });
 
 test('one processor: what takes two keeps its default', () => {
   const single = { ...PROBED, transferNs: null, kickNs: null, futexWakeNs: null };
-  const { costs } = calibrate(single, { alone: 1_400_000, pair: null });
+  const { costs } = calibrate(single, { alone: new Map(), pair: null });
   assert.deepEqual([costs.transferNs, costs.coldSectionNs, costs.wakeNs], [60, 0, 2_000]);
 });
 

@@ -1,9 +1,11 @@
 /**
- * From probes and two short runs of the micro-benchmark under the ticket lock to the simulator's
- * costs. Nothing is fitted to a lock's own result, save ticket's without overcommitment:
+ * From probes and short runs of the micro-benchmark without overcommitment to the simulator's costs.
+ * Nothing is fitted to what is compared afterwards:
  *
- *   one thread alone       what lock() and unlock() take beside the algorithm (statistics)
- *   two, a pCPU for each   how much longer a section is whose data come from the other processor
+ *   each lock, one thread alone   what lock() and unlock() take beside the steps of the algorithm:
+ *                                 statistics, and what V8 makes of that lock's code, and of the
+ *                                 section between
+ *   ticket, two on a pCPU each    how much longer a section is whose data come from the other pCPU
  *
  * What two cores cannot show keeps its default: several spinning on one line (`spinnerNs`).
  */
@@ -16,49 +18,52 @@ export interface Calibration {
   /** But for delays, which depend on how many vCPUs there are. */
   readonly costs: Costs;
   readonly loads: readonly Load[];
-  readonly thinkNs: number;
-  readonly criticalNs: number;
+  /** The section by itself, and what stands between two of them. */
+  readonly sectionNs: number;
+  readonly clockNs: number;
+  /** Of each lock alone: a round, less what is simulated of it. */
+  readonly besideNs: ReadonlyMap<LockName, number>;
 }
 
-/** Acquisitions a second of one thread alone, and of two with a pCPU each; null with one pCPU. */
-export interface TicketRates {
-  readonly alone: number;
+export interface Rates {
+  /** Acquisitions a second of one thread alone. */
+  readonly alone: ReadonlyMap<LockName, number>;
+  /** The ticket lock's with two threads, a pCPU each; null with one pCPU. */
   readonly pair: number | null;
 }
 
-/** Of what statistics take, this part is done while the lock is held (psp.acquired, released). */
+/** Of what is beside, this part is done while the lock is held (psp.acquired, released, section). */
 const HELD_PART = 2 / 3;
 const SIMULATED_SECONDS = 0.5;
 
-export function calibrate(probed: Probed, rates: TicketRates): Calibration {
+export function calibrate(probed: Probed, rates: Rates): Calibration {
   const { clockNs, sectionNs } = probed.basics;
   const costs = costsOf(probed);
-  const { loads } = probed;
-  // The clock is read between sections, whether it is time to stop.
-  const bare = { costs, loads, thinkNs: clockNs, criticalNs: sectionNs };
-  const beside = Math.max(0, 1e9 / rates.alone - 1e9 / simulated(bare, 1));
-  const alone = {
-    costs,
-    loads,
-    thinkNs: clockNs + beside * (1 - HELD_PART),
-    criticalNs: sectionNs + beside * HELD_PART,
-  };
+  const bare = { costs, loads: probed.loads, sectionNs, clockNs, besideNs: new Map() };
+  const besideNs = new Map(
+    Array.from(rates.alone, ([lock, rate]) => [
+      lock,
+      Math.max(0, 1e9 / rate - 1e9 / simulated(bare, lock, 1)),
+    ]),
+  );
+  const alone = { ...bare, besideNs };
   if (rates.pair === null) return alone;
-  const coldSectionNs = Math.max(0, 1e9 / rates.pair - 1e9 / simulated(alone, 2));
+  const coldSectionNs = Math.max(0, 1e9 / rates.pair - 1e9 / simulated(alone, 'ticket', 2));
   return { ...alone, costs: { ...costs, coldSectionNs } };
 }
 
-function simulated(calibration: Calibration, vcpus: number): number {
-  const run = { lock: 'ticket' as LockName, pcpus: vcpus, vms: [{ vcpus }] };
-  return simulate({ ...run, ...settings(calibration, vcpus), seconds: SIMULATED_SECONDS })
-    .acquisitionsPerS;
+function simulated(calibration: Calibration, lock: LockName, vcpus: number): number {
+  const run = { lock, pcpus: vcpus, vms: [{ vcpus }], seconds: SIMULATED_SECONDS };
+  return simulate({ ...run, ...settings(calibration, lock, vcpus) }).acquisitionsPerS;
 }
 
-/** What every simulation of this machine with about so many vCPUs per VM has in common. */
+/** What every simulation of this lock with about so many vCPUs per VM has in common. */
 export function settings(
-  { costs, loads, thinkNs, criticalNs }: Calibration,
+  { costs, loads, sectionNs, clockNs, besideNs }: Calibration,
+  lock: LockName,
   vcpus: number,
 ): Partial<SimulationOptions> {
+  const beside = besideNs.get(lock) ?? 0;
   const nearest = loads.reduce((best, load) =>
     Math.abs(load.vcpus - vcpus) < Math.abs(best.vcpus - vcpus) ? load : best,
   );
@@ -70,7 +75,13 @@ export function settings(
     switchNs: switching.meanNs || COSTS.switchNs,
     lateNs: lateness.p50Ns || COSTS.lateNs,
   };
-  return { costs: { ...costs, ...delays }, thinkNs, criticalNs, distribution: 'fixed' };
+  return {
+    costs: { ...costs, ...delays },
+    // The clock is read between sections, whether it is time to stop.
+    thinkNs: clockNs + beside * (1 - HELD_PART),
+    criticalNs: sectionNs + beside * HELD_PART,
+    distribution: 'fixed',
+  };
 }
 
 function costsOf(probed: Probed): Costs {

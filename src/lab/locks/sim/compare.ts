@@ -7,7 +7,7 @@
  * real run, as it decides for long which of them are on pCPUs together; and all pCPUs but
  * that of the last vCPU to come begin with a whole slice, since the others waited for it by yielding.
  */
-import type { LockOptions } from '../../../locks/index.ts';
+import type { LockName, LockOptions } from '../../../locks/index.ts';
 import { PAUSE_NS } from '../../../locks/index.ts';
 import type { Progress } from '../../../report/progress.ts';
 import { type Summary, summarize } from '../../../report/statistics.ts';
@@ -65,7 +65,7 @@ export function compare(
           };
           const { seconds } = options;
           return (
-            simulate({ ...settings(calibration, vcpus), ...what, seconds, drain: true })
+            simulate({ ...settings(calibration, what.lock, vcpus), ...what, seconds, drain: true })
               .acquisitions / seconds
           );
         }),
@@ -80,13 +80,18 @@ function throughput({ vms }: PointResult, seconds: number): number {
   return vms.reduce((sum, { locks }) => sum + locks.acquisitions, 0) / seconds;
 }
 
+/** Whose algorithm it is. */
+export function baseOf(lock: Variant): LockName {
+  return isTs(lock) || lock === 'none' ? 'ticket' : lock;
+}
+
 /** A lock of the lab as the simulator takes it. */
 export function variant(
   lock: Variant,
   { lockOptions, scheduler }: Options,
 ): Pick<SimulationOptions, 'lock' | 'scheduler' | 'sliceUs' | 'parameters'> {
   if (scheduler === 'gang') throw new RangeError('trapless lab sim: gang is not simulated');
-  const name = isTs(lock) || lock === 'none' ? 'ticket' : lock;
+  const name = baseOf(lock);
   return {
     lock: name,
     scheduler,

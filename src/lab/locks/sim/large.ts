@@ -40,13 +40,8 @@ export function large(options: Options, calibration: Calibration, progress: Prog
       for (const lock of options.locks) {
         progress.step(`simulated: ${lock}, ${vcpus} vCPUs on ${pcpus} pCPUs`);
         const vms = Array.from({ length: options.vms }, () => ({ vcpus }));
-        const what = {
-          ...settings(calibration, 1),
-          ...variant(lock, options),
-          pcpus,
-          vms,
-          seconds,
-        };
+        const one = variant(lock, options);
+        const what = { ...settings(calibration, one.lock, 1), ...one, pcpus, vms, seconds };
         const { acquisitionsPerS, pspPer1000, spinShare } = simulate(what);
         rows.push({ lock, pcpus, vcpus, perS: acquisitionsPerS, psp: pspPer1000 });
         for (const [metric, value, unit] of [

@@ -9,6 +9,8 @@
  *
  * The micro-benchmark only: it alone is nothing but a lock.
  */
+
+import type { LockName } from '../../../locks/index.ts';
 import type { Progress } from '../../../report/progress.ts';
 import { median } from '../../../report/statistics.ts';
 import { formatTable } from '../../../report/table.ts';
@@ -22,12 +24,15 @@ import {
   planOf,
   type Sample,
 } from '../experiment.ts';
+import { distinct } from '../sections.ts';
 import { type Calibration, calibrate } from './calibrate.ts';
-import { compare, compareSections } from './compare.ts';
+import { baseOf, compare, compareSections } from './compare.ts';
 import { large, largeSections } from './large.ts';
 import type { Probed } from './probe-run.ts';
 
-const PROBE_SECONDS_MAX = 3;
+const PROBE_SECONDS_MAX = 1;
+/** Delays are rare. */
+const DELAY_SECONDS_MAX = 4;
 const PROBE_RUNS = 3;
 /** The hypervisor's. */
 const MARGIN_NS = 100_000;
@@ -60,37 +65,47 @@ async function measureCosts(
 ): Promise<Calibration | VoidPoint> {
   const pcpus = Math.min(2, options.pcpus);
   const seconds = Math.min(PROBE_SECONDS_MAX, options.seconds);
-  progress.expect(1 + pcpus * PROBE_RUNS);
+  const locks = distinct<LockName>(['ticket', ...options.locks.map(baseOf)]);
+  progress.expect(1 + (locks.length + pcpus - 1) * PROBE_RUNS);
   progress.step('what things cost: probes');
   const probed: Probed | VoidPoint = await runInChild('sim', {
     probes: true,
     pcpus,
     vms: options.vms,
     vcpus: options.vcpus,
-    seconds,
+    seconds: Math.min(DELAY_SECONDS_MAX, options.seconds),
   });
   if ('void' in probed) return probed;
-  const rates: number[] = [];
-  for (const vcpus of pcpus === 1 ? [1] : [1, 2]) {
+  const rate = async (lock: LockName, vcpus: number): Promise<number> => {
     const vms = [{ workload: 'micro', vcpus }] as const;
-    const plan = planOf('ticket', vms, { ...options, pcpus: vcpus, seconds });
+    const plan = planOf(lock, vms, { ...options, pcpus: vcpus, seconds });
     const runs: number[] = [];
     for (let i = 0; i < PROBE_RUNS; i++) {
-      progress.step(`what things cost: ticket, ${vcpus} of ${vcpus} vCPUs`);
+      progress.step(`what things cost: ${lock}, ${vcpus} of ${vcpus} vCPUs`);
       const result = await runInChild('sim', plan);
-      if ('void' in result) return result;
+      if ('void' in result) throw new Error(result.void);
       runs.push(result.vms[0].locks.acquisitions / result.vms[0].seconds);
     }
-    rates.push(median(runs));
+    return median(runs);
+  };
+  try {
+    const alone = new Map<LockName, number>();
+    for (const lock of locks) alone.set(lock, await rate(lock, 1));
+    return calibrate(probed, { alone, pair: pcpus === 1 ? null : await rate('ticket', 2) });
+  } catch (error) {
+    return { void: (error as Error).message };
   }
-  return calibrate(probed, { alone: rates[0], pair: rates[1] ?? null });
 }
 
 function named(calibration: Calibration): [string, number, string][] {
-  const { costs, loads, thinkNs, criticalNs } = calibration;
+  const { costs, loads, sectionNs, besideNs } = calibration;
   return [
-    ['thinkNs', thinkNs, 'from unlock to the next lock'],
-    ['criticalNs', criticalNs, 'the critical section'],
+    ['sectionNs', sectionNs, 'the critical section by itself'],
+    ...Array.from(besideNs, ([lock, ns]): [string, number, string] => [
+      `beside_${lock}`,
+      ns,
+      'a round of this lock alone, less the steps of the algorithm and the section',
+    ]),
     ...Object.entries(costs)
       .filter(([name]) => MEANING[name] !== undefined)
       .map(([name, ns]): [string, number, string] => [name, ns, MEANING[name]]),
