@@ -454,6 +454,20 @@ static napi_value uncaught_exception(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* new Bare(): an empty object that V8 takes for one of C's. What that is good for:
+ * src/http/server/bare-object.ts. */
+static napi_value bare(napi_env env, napi_callback_info info) {
+  napi_value self;
+  TL_TRY(env, napi_get_cb_info(env, info, NULL, NULL, &self, NULL));
+  return self;
+}
+
+static void define_bare(napi_env env, napi_value exports) {
+  napi_value constructor;
+  if (napi_define_class(env, "Bare", NAPI_AUTO_LENGTH, bare, NULL, 0, NULL, &constructor) == napi_ok)
+    tl_napi_set(env, exports, "Bare", constructor);
+}
+
 /* The layout, for src/abi/entry.ts to compare with its own. */
 static napi_value layout(napi_env env) {
   napi_value result;
@@ -511,6 +525,7 @@ NAPI_MODULE_INIT(/* env, exports */) {
   tl_napi_set_function(env, exports, "crewStatus", crew_status, NULL);
   tl_napi_set_function(env, exports, "systemCall", system_call, NULL);
   tl_napi_set_function(env, exports, "uncaughtException", uncaught_exception, NULL);
+  define_bare(env, exports);
   tl_hypervisor_bind(env, exports);
   return exports;
 }

@@ -89,7 +89,8 @@ async function bundle() {
   const onTheRuntime = {
     name: 'on-the-runtime',
     setup(it) {
-      const parts = /\/(node\/(environment-kernel|net\/net|net\/stream)|sockets\/index)\.ts$/;
+      const parts =
+        /\/(node\/(environment-kernel|net\/net|net\/stream)|native\/addon|sockets\/index)\.ts$/;
       it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
       const server = /\/http\/server\/server\.ts$/;
       it.onResolve({ filter: server }, ({ kind }) =>

@@ -22,6 +22,10 @@ const suites = {
     what: 'HTTP servers: CPU per request against Node, newest Node, Bun, Deno and C',
     load: () => import('../lab/bench-http.ts'),
   },
+  express: {
+    what: 'an Express program, unmodified: CPU per request against Node, newest Node and Bun',
+    load: () => import('../lab/bench-express.ts'),
+  },
   net: {
     what: 'TCP servers, likewise',
     load: () => import('../lab/bench-net.ts'),

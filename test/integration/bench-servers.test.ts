@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import * as dns from '../../src/lab/bench-dns.ts';
+import * as express from '../../src/lab/bench-express.ts';
 import * as http from '../../src/lab/bench-http.ts';
 import * as net from '../../src/lab/bench-net.ts';
 import { coresFor, cpuOf } from '../../src/lab/servers/cores.ts';
@@ -37,15 +38,15 @@ for (const { suite } of [net, dns]) {
   });
 }
 
-test('bench http: hello, by ours and by node:http', { skip }, async () => {
-  const report = await measure(http.suite, {
-    ...tiny,
-    cases: ['hello'],
-    peers: ['node'],
+for (const [suite, cases] of [
+  [http.suite, ['hello']],
+  [express.suite, ['hello', 'static']],
+] as const)
+  test(`bench ${suite.name}: ours and node's`, { skip }, async () => {
+    const report = await measure(suite, { ...tiny, cases, peers: ['node'] });
+    assert.deepEqual([...report.skipped], []);
+    for (const row of report.rows) assert.equal(row.figures.size, 2);
   });
-  assert.deepEqual([...report.skipped], []);
-  for (const row of report.rows) assert.equal(row.figures.size, 2);
-});
 
 test('a wrong answer is noticed, and a server that ends', { skip }, async () => {
   const script = {

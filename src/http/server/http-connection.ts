@@ -3,7 +3,7 @@
  * _http_server.js is there. Requests, responses and the socket are Node's objects, or what the
  * server's options put in their place.
  *
- *   new HttpConnection(server, socket, connections);      on 'connection'
+ *   new HttpConnection(server, socket, connections, messages, maxHeaderSize);      on 'connection'
  *
  * Responses go out in the order of their requests: the first owns the socket, the others wait in
  * `outgoing` and keep what is written to them.
@@ -18,11 +18,10 @@ import {
   type InnerResponse,
   type InnerSocket,
   passUniqueHeaders,
-  requestClass,
-  responseClass,
   takeNeedDrain,
 } from './internals.ts';
 import { lighten, unlighten } from './light-socket.ts';
+import type { Messages } from './messages.ts';
 
 /** Node lets a kept connection live a second longer than it says. */
 const KEEP_ALIVE_BUFFER_MS = 1000;
@@ -56,6 +55,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
 
   readonly #server: HttpServer;
   readonly #connections: Connections<HttpConnection>;
+  readonly #messages: Messages;
   readonly #parser: RequestParser;
   readonly #headerPairsMax: number;
   /** Requests not answered yet, and responses that wait for their turn. */
@@ -78,11 +78,13 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     server: HttpServer,
     socket: InnerSocket,
     connections: Connections<HttpConnection>,
+    messages: Messages,
     maxHeaderSize: number,
   ) {
     this.#server = server;
     this.socket = socket;
     this.#connections = connections;
+    this.#messages = messages;
     this.#parser = new RequestParser(this, { maxHeaderSize });
     const { maxHeadersCount } = server;
     this.#headerPairsMax =
@@ -223,7 +225,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   onHead(parser: RequestParser): boolean {
     const server = this.#server;
     const { socket } = this;
-    const request = new (requestClass(server))(socket);
+    const request = this.#messages.request(socket);
     this.incoming = request;
     this.headersComplete = true;
     request.httpVersionMajor = parser.versionMajor;
@@ -284,7 +286,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
         socket.pause();
       }
     }
-    const response = new (responseClass(server))(request, {
+    const response = this.#messages.response(request, {
       highWaterMark: socket.writableHighWaterMark,
       rejectNonStandardBodyWrites: server.rejectNonStandardBodyWrites,
     });
@@ -370,6 +372,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     if (channels.responseFinish.hasSubscribers)
       channels.responseFinish.publish({ request, response, socket, server });
     this.#unanswered.shift();
+    this.#messages.answered(response);
     response.detachSocket(socket);
     this.#letGo(request);
     // Only this listener, of 'finish': nobody looks.

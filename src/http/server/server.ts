@@ -15,6 +15,7 @@ import { listenForm, TAKES_BYTES } from '../../node/net/net.ts';
 import { Connections } from './connections.ts';
 import { HttpConnection, type HttpServer } from './http-connection.ts';
 import { type InnerSocket, internalsFit, nodesListener, setConnections } from './internals.ts';
+import { Messages } from './messages.ts';
 
 type Options = ServerOptions | RequestListener;
 
@@ -57,11 +58,12 @@ export function takeOver(it: http.Server): boolean {
   const nodes = nodesListener(server);
   if (lenient || nodes === undefined || !internalsFit()) return false;
   const connections = new Connections<HttpConnection>();
+  const messages = new Messages(server);
   setConnections(server, connections);
   server.removeListener('connection', nodes);
   server.prependListener('connection', (socket: Socket) => {
     const most = server.maxHeaderSize || http.maxHeaderSize;
-    new HttpConnection(server, socket as InnerSocket, connections, most);
+    new HttpConnection(server, socket as InnerSocket, connections, messages, most);
   });
   // Its connections' handles are adopted before their sockets are made.
   Object.defineProperty(server, TAKES_BYTES, { value: true });

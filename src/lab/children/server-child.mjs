@@ -1,13 +1,14 @@
 /**
  * One server of the benchmarks `http`, `net` and `dns`, in whatever runtime runs this. It is told
  * what to be by its only argument, as JSON:
- *   api      serve, node:http, Bun.serve, Deno.serve, node:net, node:dgram, Bun.udpSocket
+ *   api      serve, node:http, express, Bun.serve, Deno.serve, node:net, node:dgram, Bun.udpSocket
  *   case     hello, json, static, …
  *   file     what is served by json and static
  *   trapless the URL of trapless/http, for serve
  * Prints {"port"} and serves on 127.0.0.1 until it is killed.
  */
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 
 const plan = JSON.parse(process.argv[2]);
 const host = '127.0.0.1';
@@ -57,6 +58,13 @@ const servers = {
       else answer.then((body) => response.end(body));
     });
     server.listen(0, host, () => listens(server.address().port));
+  },
+  async express() {
+    const { default: express } = await import('express');
+    const app = express();
+    if (plan.case === 'static') app.use(express.static(dirname(plan.file)));
+    else app.get('/', (_request, response) => response.send('hello'));
+    const server = app.listen(0, host, () => listens(server.address().port));
   },
   /** What comes is sent back. */
   async 'node:net'() {
