@@ -82,6 +82,7 @@ struct vcpu {
   bool over_cap;
   bool in_use;           /* ran or wanted to, since the last accounting */
   double credit_ns;      /* credit scheduler */
+  double overdraft_ns;   /* what it may owe and still count as UNDER */
   uint64_t charged_ns;   /* up to when its running was charged */
   uint64_t waiting_since_ns;
   uint64_t halted_since_ns;
@@ -137,6 +138,8 @@ struct tl_hypervisor {
   struct pcpu pcpu[TL_PCPUS_LIMIT];
   struct vcpu* queue_head;
   struct vcpu* queue_tail;
+  uint32_t queued;
+  uint32_t random; /* xorshift32 */
   uint64_t started_ns;
   uint64_t accounted_ns, account_at_ns, period_ns;
   uint64_t boost_at_ns; /* when the ratelimit lets a boosted vCPU in; 0: nothing waits */
@@ -364,15 +367,41 @@ int tl_vcpu_join(struct tl_hypervisor* hv, uint32_t number) {
 
 /* --- The hypervisor's thread: its queue ------------------------------------------------------- */
 
-static void queue_add(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
+/* Behind `ahead` of those who wait. */
+static void queue_insert(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now, uint32_t ahead) {
+  struct vcpu* before = ahead == hv->queued ? hv->queue_tail : NULL;
+  if (ahead < hv->queued)
+    for (uint32_t i = 0; i < ahead; i++) before = before ? before->next : hv->queue_head;
   v->place = QUEUED;
   v->waiting_since_ns = now;
   v->in_use = true;
-  v->next = NULL;
-  if (hv->queue_tail) hv->queue_tail->next = v;
+  v->next = before ? before->next : hv->queue_head;
+  if (before) before->next = v;
   else hv->queue_head = v;
-  hv->queue_tail = v;
+  if (!v->next) hv->queue_tail = v;
+  hv->queued++;
   atomic_store_explicit(&v->line->state, TL_VCPU_PREEMPTED, memory_order_relaxed);
+}
+
+static void queue_add(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
+  queue_insert(hv, v, now, hv->queued);
+}
+
+static uint32_t random_below(struct tl_hypervisor* hv, uint32_t limit) {
+  hv->random ^= hv->random << 13;
+  hv->random ^= hv->random >> 17;
+  hv->random ^= hv->random << 5;
+  return hv->random % limit;
+}
+
+/* Towards the end of a quantum: up to a third of the queue, by chance, is overtaken. Quanta are
+ * equally long: in a strict queue the same vCPUs would run beside each other for as long as they
+ * live, and one whose neighbour wants the same lock would get a third of the work done of one whose
+ * neighbour is a stranger. By credit alone the old order would come back, so it may also owe up to a
+ * quantum, by chance, and count as UNDER. Who yields early goes behind everybody. */
+static void queue_add_shuffled(struct tl_hypervisor* hv, struct vcpu* v, uint64_t now) {
+  v->overdraft_ns = (double)hv->options.slice_ns * random_below(hv, 1024) / 1024;
+  queue_insert(hv, v, now, hv->queued - random_below(hv, hv->queued / 3 + 1));
 }
 
 static void queue_remove(struct tl_hypervisor* hv, struct vcpu* v) {
@@ -386,6 +415,7 @@ static void queue_remove(struct tl_hypervisor* hv, struct vcpu* v) {
   else hv->queue_head = v->next;
   if (hv->queue_tail == v) hv->queue_tail = before;
   v->next = NULL;
+  hv->queued--;
 }
 
 /* Who is next; it stays in the queue. Among equals, who waits longest. */
@@ -413,7 +443,7 @@ static void charge(struct vcpu* v, uint64_t until) {
 
 static enum priority priority_by_credit(const struct tl_hypervisor* hv, const struct vcpu* v) {
   if (hv->options.scheduler != TL_CREDIT) return PRIORITY_UNDER;
-  return v->credit_ns >= 0 ? PRIORITY_UNDER : PRIORITY_OVER;
+  return v->credit_ns >= -v->overdraft_ns ? PRIORITY_UNDER : PRIORITY_OVER;
 }
 
 static uint64_t slice_end(const struct tl_hypervisor* hv, uint64_t now) {
@@ -571,6 +601,7 @@ static void stopped(struct tl_hypervisor* hv, struct vcpu* v, enum stop_reason r
   }
   if (reason != STOP_PREEMPTED || p->early) disarm(p, v);
   vacate(hv, v, at, reason == STOP_PREEMPTED);
+  v->overdraft_ns = 0;
   v->priority = priority_by_credit(hv, v);
   switch (reason) {
     case STOP_HALT:
@@ -596,6 +627,9 @@ static void stopped(struct tl_hypervisor* hv, struct vcpu* v, enum stop_reason r
         v->place = PARKED;
         v->waiting_since_ns = at;
         atomic_store_explicit(&v->line->state, TL_VCPU_PREEMPTED, memory_order_relaxed);
+      } else if (hv->options.scheduler == TL_CREDIT &&
+                 at + hv->options.slice_ns / 2 >= p->slice_end_ns) {
+        queue_add_shuffled(hv, v, at);
       } else {
         queue_add(hv, v, at);
       }
@@ -1007,6 +1041,7 @@ static void lay_out(struct tl_hypervisor* hv) {
   for (uint32_t i = 0; i < o->pcpus; i++) hv->pcpu[i].core = o->core[i % o->cores];
   /* Xen accounts once per quantum; more often than it ticks would only cost. */
   hv->period_ns = o->slice_ns > TL_TICK_NS ? o->slice_ns : TL_TICK_NS;
+  hv->random = 1;
   hv->gang = -1;
   hv->gang_last = o->vms - 1;
 }

@@ -195,6 +195,43 @@ TEST(round_robin_gives_every_vcpu_as_many_quanta) {
   finish();
 }
 
+static _Atomic uint32_t same_as_before;
+
+/* With one pCPU: who ran before it, and is that who ran before it the last time? */
+static void* watch_predecessor(void* argument) {
+  uint32_t const n = join(argument);
+  uint32_t last = n;
+  while (!done) {
+    uint32_t const before = atomic_exchange(&last_seen, n);
+    if (before != n && joined == (int)vcpus) {
+      alternations++;
+      same_as_before += before == last;
+      last = before;
+    }
+    let_signals_in();
+  }
+  tl_vcpu_leave();
+  return NULL;
+}
+
+static void watch_order(enum tl_scheduler scheduler) {
+  with(scheduler, 1, 500);
+  START(12);
+  run(watch_predecessor);
+  await_each(12);
+  finish();
+}
+
+TEST(round_robin_keeps_its_order) {
+  watch_order(TL_ROUND_ROBIN);
+  CHECK_GE(2 * same_as_before, alternations);
+}
+
+TEST(credit_does_not_keep_the_same_vcpus_together) {
+  watch_order(TL_CREDIT);
+  CHECK_LE(2 * same_as_before, alternations);
+}
+
 TEST(a_line_says_when_the_quantum_ends_before_it_begins) {
   with(TL_ROUND_ROBIN, 1, 2000);
   START(2);
@@ -651,6 +688,8 @@ int main(int argc, char** argv) {
   RUN(what_makes_no_sense_is_refused);
   RUN(one_pcpu_runs_one_vcpu_at_a_time);
   RUN(round_robin_gives_every_vcpu_as_many_quanta);
+  RUN(round_robin_keeps_its_order);
+  RUN(credit_does_not_keep_the_same_vcpus_together);
   RUN(a_line_says_when_the_quantum_ends_before_it_begins);
   RUN(alone_a_vcpu_gets_quantum_after_quantum);
   RUN(a_kick_before_the_halt_is_not_lost);

@@ -13,6 +13,7 @@ export const NEVER = Number.POSITIVE_INFINITY;
 export class Vcpu implements Schedulable {
   readonly thread: Thread;
   creditNs = 0;
+  overdraftNs = 0;
   priority: Priority = UNDER;
   active = true;
 

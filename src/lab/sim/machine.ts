@@ -96,6 +96,7 @@ export class Machine implements Steps {
       boost: options.boost,
       pcpus: options.pcpus,
       sliceNs: options.sliceNs,
+      uniform: () => this.#uniform(),
     });
   }
 
@@ -441,16 +442,18 @@ export class Machine implements Steps {
     this.#off(vcpu, 'runnable');
     // With nobody else there is no preemption, only another slice.
     const alone = this.#scheduler.empty;
-    this.#scheduler.add(vcpu);
+    this.#scheduler.addShuffled(vcpu);
     this.#dispatch(pcpu, 0, alone ? 0 : switchNs, this.#options.sliceNs, vcpu);
   }
 
   /** Yield: anybody else first, whatever the priority. */
   #giveUp(vcpu: Vcpu): void {
     const { pcpu } = vcpu;
+    const isLate = this.#nowNs + this.#options.sliceNs / 2 >= this.#sliceEndNs[pcpu];
     this.#off(vcpu, 'runnable');
     this.#scheduler.yielded(vcpu);
-    this.#scheduler.add(vcpu);
+    if (isLate) this.#scheduler.addShuffled(vcpu);
+    else this.#scheduler.add(vcpu);
     this.#dispatch(pcpu, 0, this.#costs.handoffNs, this.#options.sliceNs, vcpu);
   }
 

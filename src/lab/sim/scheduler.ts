@@ -2,14 +2,16 @@
  * Which vCPU runs next: Xen's credit scheduler, or round robin, as in native/hypervisor.c. Keeps
  * the runnable vCPUs that are not running; the machine does the switching.
  *
- *   scheduler.add(vcpu)          runnable again: behind those of its priority
+ *   scheduler.add(vcpu)          runnable again: behind everybody
+ *   scheduler.addShuffled(vcpu)  the same towards the end of its quantum: about behind everybody
  *   scheduler.take()             the next to run, or undefined
  *   scheduler.account(elapsed)   each period: credit by weight, priorities anew
  *
  * Credit: vCPUs earn the machine's time in proportion to their weight, running costs it. Credit
  * left: UNDER; none: OVER; woken with credit left: BOOST, until it next leaves its processor; OVER
  * after a yield, until the next accounting: behind everybody. One queue for all processors, where
- * Xen has one each and steals when one runs dry.
+ * Xen has one each and steals when one runs dry. It is shuffled a little, or the same vCPUs would
+ * run beside each other for ever.
  */
 export const BOOST = 0;
 export const UNDER = 1;
@@ -21,6 +23,8 @@ export interface Schedulable {
   readonly vm: number;
   readonly weight: number;
   creditNs: number;
+  /** What it may owe and still count as UNDER. */
+  overdraftNs: number;
   priority: Priority;
   /** Has run or wanted to since credit was last given. */
   active: boolean;
@@ -41,6 +45,7 @@ export class Scheduler<V extends Schedulable> {
   readonly #vcpus: readonly V[];
   readonly #pcpus: number;
   readonly #sliceNs: number;
+  readonly #uniform: () => number;
   /** In the order they came. */
   #queue: V[] = [];
 
@@ -51,6 +56,8 @@ export class Scheduler<V extends Schedulable> {
       readonly boost: boolean;
       readonly pcpus: number;
       readonly sliceNs: number;
+      /** Random numbers from 0 to 1. */
+      readonly uniform: () => number;
     },
   ) {
     this.#vcpus = vcpus;
@@ -58,11 +65,22 @@ export class Scheduler<V extends Schedulable> {
     this.#boost = options.boost && this.#credit;
     this.#pcpus = options.pcpus;
     this.#sliceNs = options.sliceNs;
+    this.#uniform = options.uniform;
   }
 
   add(vcpu: V): void {
     vcpu.active = true;
     this.#queue.push(vcpu);
+  }
+
+  addShuffled(vcpu: V): void {
+    this.add(vcpu);
+    if (!this.#credit) return;
+    vcpu.overdraftNs = this.#sliceNs * this.#uniform();
+    const queue = this.#queue;
+    const overtaken = Math.floor(this.#uniform() * (Math.floor((queue.length - 1) / 3) + 1));
+    queue.copyWithin(queue.length - overtaken, queue.length - 1 - overtaken, queue.length - 1);
+    queue[queue.length - 1 - overtaken] = vcpu;
   }
 
   take(): V | undefined {
@@ -81,7 +99,12 @@ export class Scheduler<V extends Schedulable> {
     vcpu.active = true;
     if (!this.#credit) return;
     vcpu.creditNs -= elapsedNs;
-    vcpu.priority = vcpu.creditNs < 0 ? OVER : UNDER;
+    vcpu.overdraftNs = 0;
+    vcpu.priority = this.#byCredit(vcpu);
+  }
+
+  #byCredit(vcpu: V): Priority {
+    return vcpu.creditNs < -vcpu.overdraftNs ? OVER : UNDER;
   }
 
   /** A vCPU gave its processor away: before it is added. */
@@ -104,7 +127,7 @@ export class Scheduler<V extends Schedulable> {
       const credit = Math.min(elapsedNs, vcpu.creditNs + fairNs / count);
       vcpu.creditNs = Math.max(-2 * (elapsedNs + this.#sliceNs), credit);
       if (!queued.has(vcpu) || vcpu.priority !== BOOST)
-        vcpu.priority = vcpu.creditNs < 0 ? OVER : UNDER;
+        vcpu.priority = this.#byCredit(vcpu);
       vcpu.active = queued.has(vcpu);
     }
   }
