@@ -289,7 +289,10 @@ test('a yield puts a vCPU behind those without credit, until the next accounting
 test('towards the end of a quantum up to a third of the queue is overtaken, by chance', () => {
   // Random numbers: what may be owed (none), then how many are overtaken.
   const numbers = [0, 0.99, 0, 0];
-  const { vcpus, scheduler } = creditScheduler([0, 0, 0, 0, 0, 0, 0, 0], () => numbers.shift() ?? 0);
+  const { vcpus, scheduler } = creditScheduler(
+    [0, 0, 0, 0, 0, 0, 0, 0],
+    () => numbers.shift() ?? 0,
+  );
   for (const one of vcpus.slice(0, 6)) scheduler.add(one);
   scheduler.addShuffled(vcpus[6]);
   scheduler.addShuffled(vcpus[7]);

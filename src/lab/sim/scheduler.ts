@@ -126,8 +126,7 @@ export class Scheduler<V extends Schedulable> {
       const { fairNs, active: count } = shares.get(vcpu.vm) as Share;
       const credit = Math.min(elapsedNs, vcpu.creditNs + fairNs / count);
       vcpu.creditNs = Math.max(-2 * (elapsedNs + this.#sliceNs), credit);
-      if (!queued.has(vcpu) || vcpu.priority !== BOOST)
-        vcpu.priority = this.#byCredit(vcpu);
+      if (!queued.has(vcpu) || vcpu.priority !== BOOST) vcpu.priority = this.#byCredit(vcpu);
       vcpu.active = queued.has(vcpu);
     }
   }
