@@ -6,9 +6,9 @@
  *
  * Node hands its own preloads on: a worker inherits the options of its parent, fork() passes
  * process.execArgv. That is not enough for `trapless run`, which gives Node no option, for a
- * worker with its own execArgv, nor for `--import` and a worker made of code. There a
- * `--require …/register.cjs` is added on the way: to the worker's options, to the child's
- * command line. The descendant takes it out of its process.execArgv again (adoptArguments).
+ * worker with its own execArgv, nor for `--import` and a worker made of code; and a child with
+ * `--import` loses messages. There a `--require …/register.cjs` is added on the way: to the
+ * worker's options, to the child's command line. The descendant takes it out of its process.execArgv again (adoptArguments).
  *
  * Children of spawn() and exec() are programs of their own: not accelerated.
  */
@@ -150,6 +150,18 @@ function isFork({ file, args, stdio, uid }: SpawnOptions): boolean {
 
 /** args[0] is the program's name, as in exec(3). */
 function withRegister(args: readonly string[]): readonly string[] {
-  if (args.some(namesRegister)) return args;
-  return [args[0], '--require', registerFile, ...args.slice(1)];
+  const [program, ...rest] = withoutImport(args);
+  if (rest.some(namesRegister)) return [program, ...rest];
+  return [program, '--require', registerFile, ...rest];
+}
+
+/**
+ * Node reads the channel while it waits for an --import: what the parent sends at once would come
+ * before the program listens, and be lost (all of cluster's messages are).
+ */
+function withoutImport(args: readonly string[]): readonly string[] {
+  const at = args.findIndex(namesRegister);
+  const first = args[at - 1] === '--import' ? at - 1 : at;
+  if (!args[first]?.startsWith('--import')) return args;
+  return [...args.slice(0, first), ...args.slice(at + 1)];
 }

@@ -8,7 +8,16 @@ import { spawn } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { cleanEnvironment, execute, type Result, scratch, underRun } from '../support/execute.ts';
+import {
+  cleanEnvironment,
+  execute,
+  type Result,
+  registerMjs,
+  scratch,
+  underImport,
+  underRequire,
+  underRun,
+} from '../support/execute.ts';
 
 /** Both runs of a program, with what cannot be equal made equal: process ids. */
 async function both(
@@ -304,6 +313,39 @@ test('forked children and cluster workers are accelerated, too', async () => {
     'child true true []',
   ]);
   assert.deepEqual(await reports('cluster.cjs', ['--no-ring']), ['cluster true false []']);
+});
+
+test('a child gets what its parent sends at once', async () => {
+  const app = scratch(
+    'app.cjs',
+    `const cluster = require('cluster');
+     const { fork } = require('child_process');
+     const { isPrimary } = cluster;
+     if (isPrimary && !process.argv[2]) {
+       const child = fork(__filename, ['child']);
+       child.send('sent');
+       child.on('exit', () => {
+         cluster.fork().on('online', function () { this.send('sent'); });
+       });
+     } else {
+       console.log(process.execArgv.length, process[Symbol.for('trapless')].registered);
+       process.on('message', (message) => {
+         console.log(isPrimary ? 'child' : 'worker', message);
+         process.disconnect();
+       });
+     }`,
+  );
+  const file = join(app, 'app.cjs');
+  const ways = [
+    underRun(file),
+    underImport(file),
+    [`--import=${registerMjs}`, file],
+    underRequire(file),
+  ];
+  for (const way of ways) {
+    const { stdout } = await execute(way);
+    assert.equal(stdout, '0 true\nchild sent\n0 true\nworker sent\n', way.join(' '));
+  }
 });
 
 test('children are spared what was not meant for them', async () => {
