@@ -27,7 +27,9 @@ const accessNow = accessSync;
 /** What descendants preload. */
 const registerFile = join(dist, 'register.cjs');
 
-function namesRegister(argument: string): boolean {
+/** A program may give its child what is no string; Node makes one of it. */
+function namesRegister(argument: unknown): boolean {
+  if (typeof argument !== 'string') return false;
   return /(^|=)trapless\/register$/.test(argument) || argument.includes(join(dist, 'register.'));
 }
 
@@ -106,7 +108,7 @@ function* executions(preload: Preload, args: readonly unknown[]): Generator<read
   if (args.length === 0 || options === null || (given && !Array.isArray(given))) return;
   // Inherited options run us already; but --import is not run in a worker made of code.
   if (!given && (preload === 'require' || (preload === 'import' && !options?.eval))) return;
-  if (given?.some((argument) => namesRegister(String(argument))) || !readable()) return;
+  if (given?.some((argument) => namesRegister(argument)) || !readable()) return;
   const ours = ['--require', registerFile];
   if (given) {
     yield [...given, ...ours];

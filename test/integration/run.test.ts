@@ -255,7 +255,7 @@ const states = scratch(
    } else {
      const done = (child, next) => child.on('exit', (code) => { if (code) console.log('died'); next?.(); });
      done(fork(__filename, ['child']), () =>
-       done(fork(__filename, ['child'], { execArgv: ['--no-warnings'] }), () =>
+       done(fork(__filename, ['child', 1], { execArgv: ['--no-warnings'] }), () =>
          done(fork(__filename, ['nested']))));
    }`,
   'cluster.cjs',
