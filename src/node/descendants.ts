@@ -52,11 +52,22 @@ let ownPreload: Preload = null;
 /** Finds out how we were loaded, and takes what a parent added out of process.execArgv. */
 export function adoptArguments(): Preload {
   if (ownArguments) return ownPreload;
+  restoreOptions();
   ownArguments = [...process.execArgv];
   ownPreload = findPreload(ownArguments);
   const at = process.execArgv.indexOf(registerFile);
   if (at > 0 && process.execArgv[at - 1] === '--require') process.execArgv.splice(at - 1, 2);
   return ownPreload;
+}
+
+/** NODE_OPTIONS as they were before a parent took our --import out of them (withoutImport). */
+const SAVED_OPTIONS = 'TRAPLESS_NODE_OPTIONS';
+
+function restoreOptions(): void {
+  const saved = process.env[SAVED_OPTIONS];
+  if (saved === undefined) return;
+  process.env.NODE_OPTIONS = saved;
+  delete process.env[SAVED_OPTIONS];
 }
 
 export function descend(preload: Preload): void {
@@ -124,6 +135,7 @@ function* executions(preload: Preload, args: readonly unknown[]): Generator<read
 interface SpawnOptions {
   readonly file?: unknown;
   args?: unknown;
+  envPairs?: unknown;
   readonly stdio?: unknown;
   readonly uid?: unknown;
 }
@@ -138,7 +150,7 @@ function accelerateForks(): void {
     const { spawn } = child;
     child.spawn = (options) => {
       Reflect.deleteProperty(child, 'spawn');
-      if (isFork(options) && readable()) options.args = withRegister(options.args as string[]);
+      if (isFork(options) && readable()) preloadByRequire(options);
       return spawn.call(child, options);
     };
   });
@@ -150,20 +162,33 @@ function isFork({ file, args, stdio, uid }: SpawnOptions): boolean {
   return file === process.execPath && channel && uid === undefined && Array.isArray(args);
 }
 
-/** args[0] is the program's name, as in exec(3). */
-function withRegister(args: readonly string[]): readonly string[] {
-  const [program, ...rest] = withoutImport(args);
-  if (rest.some(namesRegister)) return [program, ...rest];
-  return [program, '--require', registerFile, ...rest];
+/**
+ * Not by --import: while it waits for one, Node reads the channel, and what the parent sends at
+ * once would come before the program listens, and be lost (all of cluster's messages are).
+ */
+function preloadByRequire(options: SpawnOptions): void {
+  const [program, ...rest] = withoutImport(options.args as readonly string[]);
+  const ours = rest.some(namesRegister) ? [] : ['--require', registerFile];
+  options.args = [program, ...ours, ...rest];
+  if (Array.isArray(options.envPairs)) options.envPairs = options.envPairs.flatMap(optionsWithout);
 }
 
-/**
- * Node reads the channel while it waits for an --import: what the parent sends at once would come
- * before the program listens, and be lost (all of cluster's messages are).
- */
+/** args[0] is the program's name, as in exec(3). */
 function withoutImport(args: readonly string[]): readonly string[] {
   const at = args.findIndex(namesRegister);
   const first = args[at - 1] === '--import' ? at - 1 : at;
   if (!args[first]?.startsWith('--import')) return args;
   return [...args.slice(0, first), ...args.slice(at + 1)];
+}
+
+const IMPORT = /(?:^|(?<=\s))--import(?:=|\s+)("[^"]*"|\S+)/g;
+
+/** Of a `name=value` that is NODE_OPTIONS with our --import, two. */
+function optionsWithout(pair: string): readonly string[] {
+  if (!pair.startsWith('NODE_OPTIONS=')) return [pair];
+  const saved = pair.slice('NODE_OPTIONS='.length);
+  const rest = saved.replace(IMPORT, (option, value: string) =>
+    namesRegister(value.replaceAll('"', '')) ? '' : option,
+  );
+  return rest === saved ? [pair] : [`NODE_OPTIONS=${rest}`, `${SAVED_OPTIONS}=${saved}`];
 }

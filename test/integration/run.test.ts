@@ -329,6 +329,8 @@ test('a child gets what its parent sends at once', async () => {
        });
      } else {
        console.log(process.execArgv.length, process[Symbol.for('trapless')].registered);
+       for (const [name, value] of Object.entries(process.env))
+         if (name.includes('NODE_OPTIONS')) console.log(name, value);
        process.on('message', (message) => {
          console.log(isPrimary ? 'child' : 'worker', message);
          process.disconnect();
@@ -345,6 +347,12 @@ test('a child gets what its parent sends at once', async () => {
   for (const way of ways) {
     const { stdout } = await execute(way);
     assert.equal(stdout, '0 true\nchild sent\n0 true\nworker sent\n', way.join(' '));
+  }
+  for (const option of [`--import ${registerMjs}`, `--import="${registerMjs}"`]) {
+    const options = `--no-warnings ${option} --trace-uncaught`;
+    const { stdout } = await execute([file], { env: { NODE_OPTIONS: options } });
+    const seen = `0 true\nNODE_OPTIONS ${options}\n`;
+    assert.equal(stdout, `${seen}child sent\n${seen}worker sent\n`);
   }
 });
 
