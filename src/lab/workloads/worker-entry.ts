@@ -12,6 +12,7 @@ import { joinHypervisor } from '../../hypervisor/joined-vcpu.ts';
 import { LOCKS, type Lock } from '../../locks/index.ts';
 import { newStats } from '../../locks/psp.ts';
 import { freeVcpu, type Vcpu } from '../../share-info/vcpu.ts';
+import { drill } from './drill.ts';
 import { WORKLOADS } from './index.ts';
 import { HoldTimer, QueueSampler } from './observers.ts';
 import {
@@ -80,6 +81,7 @@ class Stage {
 
 /** First each vCPU alone, on locks of its own, then all of the virtual machine together. */
 function rehearse(order: WorkerOrder, vcpu: Vcpu, state: unknown): void {
+  if (order.lock !== 'broken') drill(LOCKS[order.lock], order.lockOptions);
   const workload = WORKLOADS[order.workload];
   const { rehearsalMs } = workload;
   if (rehearsalMs === undefined || order.rehearsal === null) return;
