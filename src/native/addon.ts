@@ -151,6 +151,8 @@ export interface Addon {
   systemCall(number: number, ...args: number[]): number;
   /** What Node does when a callback of its own throws; returns if the program survives it. */
   uncaughtException(error: unknown): void;
+  /** Bulk is about to be moved: freed memory is kept for it, up to 32 MiB. */
+  keepFreed?(): void;
   /** An empty object that V8 takes for one of C's (http/server/bare-object.ts). */
   readonly Bare?: new () => object;
 

@@ -16,6 +16,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { errnoName } from '../../abi/errno.ts';
 import { socketsOf } from '../../kernel/sockets/sockets.ts';
+import { loadAddon } from '../../native/addon.ts';
 import { setNonBlocking } from '../../ops/socket.ts';
 import { Connection, type ConnectionHandler, type Remains } from '../../sockets/connection.ts';
 import { threadKernel } from '../environment-kernel.ts';
@@ -28,6 +29,7 @@ import {
   type StreamHandle,
   type WriteCallback,
 } from './internals.ts';
+import { pushTo } from './push.ts';
 
 /** Bytes that may wait in our blocks and yet count as written, as in Linux's own buffer. */
 const WRITTEN_MAX = 128 * 1024;
@@ -39,6 +41,14 @@ const BULK_READS = 8;
 const COPY_SHORT = 96;
 
 const kStream = Symbol('trapless stream');
+
+let knowsBulk = false;
+
+/** The memory of large pieces had better stay with the process. */
+function expectBulk(): void {
+  if (!knowsBulk) loadAddon().addon?.keepFreed?.();
+  knowsBulk = true;
+}
 
 interface Waiting {
   readonly until: number;
@@ -139,11 +149,12 @@ export class Stream implements ConnectionHandler {
     if (socket === undefined) return;
     socket._unrefTimer();
     if (socket.destroyed) return;
-    if (!socket.push(bytes)) {
+    if (!pushTo(socket, this.#handle, bytes)) {
       this.#handle.reading = false;
       if (!socket.destroyed) this.#handle.readStop();
     }
-    if (this.#bulk >= BULK_READS && !this.#gone && this.#connection?.pending === 0) this.handOver();
+    if (this.#bulk >= BULK_READS && !this.#gone && this.#connection?.pending === 0)
+      this.#leaveBulk();
   }
 
   onEnd(): void {
@@ -191,7 +202,7 @@ export class Stream implements ConnectionHandler {
     callback: WriteCallback,
   ): boolean {
     if (!writev && (data as Uint8Array | string).length > BULK_WRITE && this.pending === 0) {
-      this.handOver();
+      this.#leaveBulk();
       return false;
     }
     const connection = this.#open();
@@ -292,6 +303,12 @@ export class Stream implements ConnectionHandler {
     if (this.#shutdown !== null) this.#base.shutdown.call(this.#handle, this.#shutdown);
     if (socket !== undefined && unseen.length > 0) socket.push(Buffer.concat(unseen));
     if (this.#reading) this.#base.readStart.call(this.#handle);
+  }
+
+  /** Node moves bulk with less: without our copies. */
+  #leaveBulk(): void {
+    expectBulk();
+    this.handOver();
   }
 
   /** What we have moved goes on being counted. */
