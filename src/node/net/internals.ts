@@ -56,7 +56,7 @@ export function hasOwnBuffer(socket: InnerSocket): boolean {
 }
 
 let ownerSymbol: symbol | undefined;
-let lastWriteSymbol: symbol | undefined;
+let lastWriteSymbol: symbol | null | undefined;
 
 /** The socket or server that a handle belongs to. */
 export function ownerOf(handle: StreamHandle): InnerSocket | undefined {
@@ -67,8 +67,9 @@ export function ownerOf(handle: StreamHandle): InnerSocket | undefined {
 
 /** What the socket's timeout looks at: how much was waiting to be written. */
 export function noteWaiting(socket: InnerSocket, bytes: number): void {
-  lastWriteSymbol ??= symbolNamed(socket, 'kLastWriteQueueSize');
-  if (lastWriteSymbol !== undefined)
+  if (lastWriteSymbol === undefined)
+    lastWriteSymbol = symbolNamed(socket, 'lastWriteQueueSize') ?? null;
+  if (lastWriteSymbol !== null)
     (socket as unknown as Record<symbol, number>)[lastWriteSymbol] = bytes;
 }
 
