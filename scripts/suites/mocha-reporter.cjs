@@ -7,6 +7,8 @@
 const { appendFileSync, writeFileSync } = require('node:fs');
 const file = process.env.SUITE_RESULTS;
 delete process.env.SUITE_RESULTS;
+/** How long the process may live after the last test; only what keeps it alive makes it wait. */
+const LINGER_MS_MAX = 20_000;
 
 /** @param {any} runner */
 module.exports = function Reporter(runner) {
@@ -23,5 +25,12 @@ module.exports = function Reporter(runner) {
   runner.on('pass', test('pass'));
   runner.on('fail', test('fail'));
   runner.on('pending', test('skip'));
-  runner.on('end', () => line({ end: true }));
+  runner.on('end', () => {
+    line({ end: true });
+    // A server that a failed test left open keeps mocha alive. If every test passed, it is a loss.
+    setTimeout(() => {
+      line({ lingers: true });
+      process.exit(1);
+    }, LINGER_MS_MAX).unref();
+  });
 };

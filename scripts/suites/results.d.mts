@@ -16,6 +16,8 @@ export interface Parsed {
   readonly results: Results;
   /** False: the run stopped before its last line. */
   readonly ended: boolean;
+  /** The process did not end by itself after its last test. */
+  readonly lingers: boolean;
 }
 
 /** Lines of node-test-reporter.mjs and mocha-reporter.cjs. */

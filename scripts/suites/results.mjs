@@ -34,6 +34,7 @@ export function parseLines(text, folder) {
   /** @type {Results} */
   const results = new Map();
   let ended = false;
+  let lingers = false;
   for (const line of text.split('\n')) {
     let record;
     try {
@@ -45,10 +46,14 @@ export function parseLines(text, folder) {
       ended = true;
       continue;
     }
+    if (record.lingers) {
+      lingers = true;
+      continue;
+    }
     const { path, outcome, suite, message } = record;
     add(results, path, { outcome, suite, message, file: within(folder, record.file) });
   }
-  return { results, ended };
+  return { results, ended, lingers };
 }
 
 /** @type {typeof import('./results.d.mts').parseVitest} */
@@ -59,7 +64,7 @@ export function parseVitest(text, folder) {
   try {
     report = JSON.parse(text);
   } catch {
-    return { results, ended: false };
+    return { results, ended: false, lingers: false };
   }
   for (const { name, status, message, assertionResults } of report.testResults) {
     const file = within(folder, name);
@@ -73,7 +78,7 @@ export function parseVitest(text, folder) {
     if (status === 'failed' && assertionResults.length === 0)
       add(results, ['(the file)'], { outcome: 'fail', suite: true, message, file });
   }
-  return { results, ended: true };
+  return { results, ended: true, lingers: false };
 }
 
 /** @type {typeof import('./results.d.mts').compare} */

@@ -145,14 +145,15 @@ async function runOnce(job, files) {
     timeoutMs,
   });
   const parse = suite.runner === 'vitest' ? parseVitest : parseLines;
-  const { results, ended } = parse(readReport(report), folder);
+  const parsed = parse(readReport(report), folder);
+  const { results } = parsed;
   rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
 
   // With node:test the exit status also tells of what happened outside of tests. The status of
   // mocha and vitest is the number of failures, or that there are some.
-  const whole = suite.runner === 'node:test';
-  const bad = whole ? failure : ended ? '' : failure || 'it did not end';
-  const file = whole ? files[0] : '(run)';
+  const single = suite.runner === 'node:test';
+  const bad = single ? failure : complaint(parsed, failure);
+  const file = single ? files[0] : '(run)';
   results.set(`${file} › (the whole)`, {
     outcome: bad ? 'fail' : 'pass',
     suite: true,
@@ -160,6 +161,16 @@ async function runOnce(job, files) {
     message: bad ? `${bad}\n${output}` : '',
   });
   return results;
+}
+
+/**
+ * What is wrong with a run of all files, its tests apart.
+ * @param {import('./results.d.mts').Parsed} parsed @param {string} failure
+ */
+function complaint({ results, ended, lingers }, failure) {
+  if (!ended) return failure || 'it did not end';
+  const failed = [...results.values()].some(({ outcome }) => outcome === 'fail');
+  return lingers && !failed ? 'something keeps it alive after its last test' : '';
 }
 
 /** @param {string} file */

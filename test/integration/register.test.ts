@@ -276,6 +276,30 @@ test('a watcher that is started in the same turn does not hold calls back', asyn
   assert.equal(output, 'fsync null true\nfchmod null true\n0');
 });
 
+test('a socket that is closed says so before the other end of it learns', async () => {
+  const folder = scratch(
+    'app.cjs',
+    `const net = require('net');
+     const events = [];
+     const note = (who, socket) => {
+       for (const event of ['end', 'finish', 'close'])
+         socket.resume().on(event, () => events.push(who + ' ' + event));
+     };
+     const server = net.createServer((socket) => {
+       note('server', socket);
+       socket.end('bye').on('close', () => server.close());
+     });
+     server.listen(0, '127.0.0.1', () =>
+       note('client', net.connect(server.address().port, '127.0.0.1')));
+     process.on('exit', () => console.log(events.join()));`,
+  );
+  const app = join(folder, 'app.cjs');
+  const plain = await execute([app]);
+  assert.match(plain.stdout, /client close,server end,server close/);
+  for (const env of [{}, { TRAPLESS_RING: '0' }])
+    assert.deepEqual(await execute(underRequire(app), { env }), plain);
+});
+
 test('an error in a callback is an uncaught exception, and the others still complete', async () => {
   assert.equal(
     await onBoth(`

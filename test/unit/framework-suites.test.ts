@@ -116,8 +116,12 @@ test("mocha's reporter writes each test as it ends", () => {
 
 test('a report that breaks off keeps what came before', () => {
   const line = { file: '/x/a.js', path: ['a'], outcome: 'pass', suite: false, message: '' };
-  const { results, ended } = parseLines(`${JSON.stringify(line)}\n{"file":"/x/a`, '/x');
+  const text = JSON.stringify(line);
+  const lingering = parseLines(`${text}\n{"end":true}\n{"lingers":true}\n`, '/x');
+  assert.deepEqual([lingering.ended, lingering.lingers], [true, true]);
+  const { results, ended, lingers } = parseLines(`${text}\n{"file":"/x/a`, '/x');
   assert.equal(ended, false);
+  assert.equal(lingers, false);
   assert.deepEqual(outcomes(results), { 'a.js › a': 'pass' });
 });
 

@@ -6,6 +6,7 @@
  *   queue.put(op, fd, low, high, length, opFlags, userData)   queued; leaves with the next enter
  *   queue.amend(entry, low, length)                           as long as queue.turn is the same
  *   queue.enter()                                             one native call for all of it
+ *   queue.begin()                                             a batch: what is there now
  *   queue.next()  queue.result  queue.flags                   completions, one by one
  *   queue.release()                                           those read may be overwritten
  *
@@ -61,6 +62,8 @@ export class SocketQueue {
   /** Completions moved out of Linux's way, four words each, and how many of them are read. */
   #stash: number[] = [];
   #stashRead = 0;
+  /** Completions of this batch that are still to come. */
+  #due = 0;
 
   constructor(native: NativeKernel, mapped: NativeSockets) {
     this.#native = native;
@@ -170,9 +173,12 @@ export class SocketQueue {
     this.#stashAll();
     const taken: number[] = [];
     const left: number[] = [];
-    for (let at = this.#stashRead; at < this.#stash.length; at += CQE_WORDS) {
+    let due = this.#due;
+    for (let at = this.#stashRead; at < this.#stash.length; at += CQE_WORDS, due--) {
       const words = this.#stash.slice(at, at + CQE_WORDS);
-      (mine(words[CQE.userData]) ? taken : left).push(...words);
+      const isMine = mine(words[CQE.userData]);
+      if (isMine && due > 0) this.#due--;
+      (isMine ? taken : left).push(...words);
     }
     this.#stash = left;
     this.#stashRead = 0;
@@ -219,10 +225,21 @@ export class SocketQueue {
     return this.#cqTail !== this.#localCqHead || this.#stash.length > 0;
   }
 
-  /** The next completion's user_data, or -1. Looks no further than the last `pending` did. */
+  /** Begins a batch: what is there now. What a callback's own calls complete comes in a later one,
+   *  after what else they set off: a closed handle's callback is libuv's to make. */
+  begin(): void {
+    if (!this.pending) this.#due = 0;
+    else {
+      const stashed = (this.#stash.length - this.#stashRead) / CQE_WORDS;
+      this.#due = stashed + ((this.#cqTail - this.#localCqHead) | 0);
+    }
+  }
+
+  /** The next completion's user_data; -1: the batch is over. */
   next(): number {
+    if (this.#due === 0) return -1;
+    this.#due--;
     if (this.#stash.length > 0) return this.#nextStashed();
-    if (this.#localCqHead === this.#cqTail) return -1;
     const words = this.#words;
     const at = this.#cqes + (this.#localCqHead & this.#cqMask) * CQE_WORDS;
     this.#localCqHead = (this.#localCqHead + 1) | 0;

@@ -268,6 +268,7 @@ export class Sockets implements Source {
   deliver(tick: Tick): void {
     const { queue } = this;
     const owners = this.#owners;
+    queue.begin();
     for (let userData = queue.next(); userData !== -1; userData = queue.next()) {
       const kind = userData >>> SLOT_BITS;
       const { flags } = queue;
