@@ -16,10 +16,12 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,7 +34,7 @@ static char answer[65536];
 static const char* file;
 
 /* What could not be sent at once, by descriptor; only the echo of large messages has such. */
-#define FD_MAX 8192
+#define FD_MAX 65536
 static struct rest {
   char* bytes;
   size_t at, size;
@@ -170,6 +172,11 @@ int main(int argc, char** argv) {
   if (argc < 2) return 2;
   int const udp = strcmp(argv[1], "udp") == 0;
   if (argc > 2) file = argv[2];
+  signal(SIGUSR2, SIG_IGN); /* to others: collect garbage */
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
   int const fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
   struct sockaddr_in name = {.sin_family = AF_INET};
   name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

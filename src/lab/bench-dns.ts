@@ -2,8 +2,9 @@
  * `trapless bench dns`: DNS questions over UDP, answered by an unmodified node:dgram program
  * (FlexSC figure 13, BIND, in Node's world).
  */
-import { type ContenderPlan, gatherContenders } from './servers/contenders.ts';
-import { runSuite, type Suite } from './servers/suite.ts';
+import { type ContenderPlan, gatherContenders, WITHOUT_RING } from './servers/contenders.ts';
+import { runSuite } from './servers/run.ts';
+import type { Suite } from './servers/suite.ts';
 
 const plans: Readonly<Record<string, ContenderPlan>> = {
   ours: {
@@ -17,7 +18,7 @@ const plans: Readonly<Record<string, ContenderPlan>> = {
     what: 'the same without the ring (TRAPLESS_RING=0)',
     runtime: 'this',
     register: true,
-    env: { TRAPLESS_RING: '0' },
+    env: WITHOUT_RING,
   },
   node: { api: 'node:dgram', what: 'node:dgram', runtime: 'this' },
   newest: { api: 'node:dgram', what: 'node:dgram of the newest Node', runtime: 'node' },

@@ -2,22 +2,31 @@
  * `trapless bench http`: HTTP servers, one request a time on each of a number of connections
  * (FlexSC figures 11 and 12, in Node's world).
  */
-import { type ContenderPlan, gatherContenders } from './servers/contenders.ts';
-import { runSuite, type Suite } from './servers/suite.ts';
+import { type ContenderPlan, gatherContenders, WITHOUT_RING } from './servers/contenders.ts';
+import { runSuite } from './servers/run.ts';
+import { IDLE_CASES, type Suite } from './servers/suite.ts';
 
 const plans: Readonly<Record<string, ContenderPlan>> = {
-  ours: { api: 'serve', what: 'serve of trapless/http', runtime: 'this' },
+  ours: { api: 'serve', what: 'serve of trapless/http', runtime: 'this', module: 'http.mjs' },
   crew: {
     api: 'serve',
     what: 'serve without the ring (TRAPLESS_RING=0)',
     runtime: 'this',
-    env: { TRAPLESS_RING: '0' },
+    module: 'http.mjs',
+    env: WITHOUT_RING,
   },
   run: {
     api: 'node:http',
     what: 'an unmodified node:http program under trapless/register',
     runtime: 'this',
     register: true,
+  },
+  'run-crew': {
+    api: 'node:http',
+    what: 'the same without the ring',
+    runtime: 'this',
+    register: true,
+    env: WITHOUT_RING,
   },
   node: { api: 'node:http', what: 'node:http', runtime: 'this' },
   newest: { api: 'node:http', what: 'node:http of the newest Node', runtime: 'node' },
@@ -34,6 +43,7 @@ export const suite: Suite = {
     hello: 'a fixed text of five bytes',
     json: 'JSON with what one file of 1 KiB holds, read for each request',
     static: 'that file itself, read for each request',
+    ...IDLE_CASES,
   },
   kind: 'http',
   asks: () => '/',
@@ -44,7 +54,7 @@ export const suite: Suite = {
   gather: (options) =>
     gatherContenders(
       plans,
-      (name, file) => (name === 'hello' ? ['http'] : ['http', file]),
+      (name, file) => (name === 'json' || name === 'static' ? ['http', file] : ['http']),
       options,
     ),
 };

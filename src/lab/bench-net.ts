@@ -1,8 +1,9 @@
 /**
  * `trapless bench net`: TCP, messages that are sent back, by an unmodified node:net program.
  */
-import { type ContenderPlan, gatherContenders } from './servers/contenders.ts';
-import { runSuite, type Suite } from './servers/suite.ts';
+import { type ContenderPlan, gatherContenders, WITHOUT_RING } from './servers/contenders.ts';
+import { runSuite } from './servers/run.ts';
+import { IDLE_CASES, type Suite } from './servers/suite.ts';
 
 const plans: Readonly<Record<string, ContenderPlan>> = {
   ours: {
@@ -16,7 +17,13 @@ const plans: Readonly<Record<string, ContenderPlan>> = {
     what: 'the same without the ring (TRAPLESS_RING=0)',
     runtime: 'this',
     register: true,
-    env: { TRAPLESS_RING: '0' },
+    env: WITHOUT_RING,
+  },
+  module: {
+    api: 'trapless/net',
+    what: 'the same program with trapless/net',
+    runtime: 'this',
+    module: 'net.mjs',
   },
   node: { api: 'node:net', what: 'node:net', runtime: 'this' },
   newest: { api: 'node:net', what: 'node:net of the newest Node', runtime: 'node' },
@@ -26,6 +33,7 @@ const plans: Readonly<Record<string, ContenderPlan>> = {
 
 const { ours: _, ...others } = plans;
 
+/** Bytes of a message. */
 const sizes: Readonly<Record<string, number>> = {
   '64B': 64,
   '1K': 1024,
@@ -33,14 +41,20 @@ const sizes: Readonly<Record<string, number>> = {
   '64K': 65_536,
 };
 
+const ECHO_BYTES = 64;
+
 export const suite: Suite = {
   name: 'net',
   what: 'Measures TCP servers on one core: a message comes, and is sent back.',
-  cases: Object.fromEntries(
-    Object.entries(sizes).map(([name, bytes]) => [name, `messages of ${bytes} bytes`]),
-  ),
+  cases: {
+    ...Object.fromEntries(
+      Object.entries(sizes).map(([name, bytes]) => [name, `messages of ${bytes} bytes`]),
+    ),
+    echo: `messages of ${ECHO_BYTES} bytes, by socket.pipe(socket)`,
+    ...IDLE_CASES,
+  },
   kind: 'tcp',
-  asks: (name) => String(sizes[name]),
+  asks: (name) => String(sizes[name] ?? ECHO_BYTES),
   peers: {
     ...Object.fromEntries(Object.entries(others).map(([name, { what }]) => [name, what])),
     limit: 'C and epoll (native/bench/server.c)',

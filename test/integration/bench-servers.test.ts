@@ -11,7 +11,8 @@ import * as http from '../../src/lab/bench-http.ts';
 import * as net from '../../src/lab/bench-net.ts';
 import { coresFor, cpuOf } from '../../src/lab/servers/cores.ts';
 import { parseWrk } from '../../src/lab/servers/load.ts';
-import { formatJson, formatReport, measure, type Suite } from '../../src/lab/servers/suite.ts';
+import { formatJson, formatReport } from '../../src/lab/servers/report.ts';
+import { measure, type Suite } from '../../src/lab/servers/suite.ts';
 
 const skip = availableParallelism() < 2 && 'needs a second core for the load';
 const tiny = { trials: 1, warmSeconds: 0.05, seconds: 0.2, connections: [4] };

@@ -1,17 +1,23 @@
 /**
  * One server of the benchmarks `http`, `net` and `dns`, in whatever runtime runs this. It is told
  * what to be by its only argument, as JSON:
- *   api      serve, node:http, express, Bun.serve, Deno.serve, node:net, node:dgram, Bun.udpSocket
- *   case     hello, json, static, …
+ *   api      serve, node:http, express, Bun.serve, Deno.serve, node:net, trapless/net, node:dgram,
+ *            Bun.udpSocket
+ *   case     hello, json, static, echo, idle-…; others are for the client alone
  *   file     what is served by json and static
- *   trapless the URL of trapless/http, for serve
- * Prints {"port"} and serves on 127.0.0.1 until it is killed.
+ *   trapless the URL of trapless/http or trapless/net, where the api is one of these
+ * Prints {"port"} and serves on 127.0.0.1 until it is killed. At SIGUSR2 it collects garbage, if it
+ * was started so that it can.
  */
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 const plan = JSON.parse(process.argv[2]);
 const host = '127.0.0.1';
+/** Connections that are kept idle must not time out: seconds. */
+const keptFor = plan.case.startsWith('idle') ? 250 : null;
+
+process.on('SIGUSR2', () => (globalThis.gc ?? globalThis.Bun?.gc)?.(true));
 
 function listens(port) {
   console.log(JSON.stringify({ port }));
@@ -19,15 +25,18 @@ function listens(port) {
 
 /** What a request is answered with: the text, and its type. */
 const text = 'text/plain;charset=UTF-8';
+const hello = () => 'hello';
 const answers = {
-  hello: () => 'hello',
+  hello,
+  'idle-memory': hello,
+  'idle-busy': hello,
   static: () => readFile(plan.file),
   json: async () => JSON.stringify({ read: await readFile(plan.file, 'utf8') }),
 };
 
 /** The same handler for every web-standard server. */
 function fetch() {
-  if (plan.case === 'hello') return new Response('hello');
+  if (answers[plan.case] === hello) return new Response('hello');
   return respond();
 }
 async function respond() {
@@ -38,12 +47,14 @@ async function respond() {
 const servers = {
   async serve() {
     const { serve } = await import(plan.trapless);
-    const server = serve({ port: 0, hostname: host, fetch });
+    const patience = keptFor === null ? {} : { idleTimeout: keptFor };
+    const server = serve({ port: 0, hostname: host, fetch, ...patience });
     await server.ready;
     listens(server.port);
   },
   'Bun.serve'() {
-    listens(Bun.serve({ port: 0, hostname: host, fetch }).port);
+    const patience = keptFor === null ? {} : { idleTimeout: keptFor };
+    listens(Bun.serve({ port: 0, hostname: host, fetch, ...patience }).port);
   },
   'Deno.serve'() {
     Deno.serve({ port: 0, hostname: host, onListen: ({ port }) => listens(port) }, fetch);
@@ -57,6 +68,7 @@ const servers = {
       if (typeof answer === 'string') response.end(answer);
       else answer.then((body) => response.end(body));
     });
+    if (keptFor !== null) server.keepAliveTimeout = keptFor * 1000;
     server.listen(0, host, () => listens(server.address().port));
   },
   async express() {
@@ -66,14 +78,11 @@ const servers = {
     else app.get('/', (_request, response) => response.send('hello'));
     const server = app.listen(0, host, () => listens(server.address().port));
   },
-  /** What comes is sent back. */
   async 'node:net'() {
-    const net = await import('node:net');
-    const server = net.createServer({ noDelay: true }, (socket) => {
-      socket.on('data', (bytes) => socket.write(bytes));
-      socket.on('error', () => {});
-    });
-    server.listen(0, host, () => listens(server.address().port));
+    serveBytes(await import('node:net'));
+  },
+  async 'trapless/net'() {
+    serveBytes((await import(plan.trapless)).default);
   },
   /** The question, and one A record that points back at its name (RFC 1035 4.1.4). */
   async 'node:dgram'() {
@@ -95,6 +104,16 @@ const servers = {
     listens(socket.port);
   },
 };
+
+/** What comes is sent back. */
+function serveBytes(net) {
+  const server = net.createServer({ noDelay: true }, (socket) => {
+    if (plan.case === 'echo') socket.pipe(socket);
+    else socket.on('data', (bytes) => socket.write(bytes));
+    socket.on('error', () => {});
+  });
+  server.listen(0, host, () => listens(server.address().port));
+}
 
 const record = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
 function answerTo(question) {

@@ -21,21 +21,20 @@ export interface ContenderPlan {
   readonly what: string;
   readonly runtime: 'this' | RuntimeName;
   readonly register?: boolean;
+  /** The module of ours that has the api. */
+  readonly module?: string;
   readonly env?: NodeJS.ProcessEnv;
 }
 
 export async function gatherContenders(
   plans: Readonly<Record<string, ContenderPlan>>,
   limit: (name: string, file: string) => readonly string[],
-  { scratch, peers, peersDirectory, skipped, progress }: GatherOptions,
+  { scratch, tier, peers, peersDirectory, skipped, progress }: GatherOptions,
 ): Promise<Contender[]> {
   const dist = join(packageRoot(), 'dist');
-  const trapless = join(dist, 'http.mjs');
   const register = join(dist, 'register.mjs');
-  for (const file of [trapless, register]) {
-    if (!existsSync(file))
-      throw new Error(`${file} is missing: trapless is not built; run \`npm run build\` first`);
-  }
+  if (!existsSync(register))
+    throw new Error(`${register} is missing: trapless is not built; run \`npm run build\` first`);
   const file = join(scratch, 'file.txt');
   writeFileSync(file, 'x'.repeat(FILE_BYTES));
   const child = childProgram('server-child.mjs');
@@ -44,7 +43,8 @@ export async function gatherContenders(
   const contenders: Contender[] = [];
   for (const [name, plan] of Object.entries(plans)) {
     if (name !== 'ours' && !peers.includes(name)) continue;
-    const isOurs = plan.register || plan.api === 'serve';
+    const isOurs = plan.register || plan.module !== undefined;
+    const trapless = plan.module && pathToFileURL(join(dist, plan.module)).href;
     let program = process.execPath;
     let version = isOurs ? `trapless ${packageVersion()}` : `Node ${process.version}`;
     if (plan.runtime !== 'this') {
@@ -57,15 +57,21 @@ export async function gatherContenders(
       version = `${RUNTIMES[plan.runtime]}${peer.version}`;
     }
     const before = plan.register ? ['--import', pathToFileURL(register).href] : [];
-    if (plan.runtime === 'deno') before.push('run', '--allow-all', '--quiet');
+    const verb = plan.runtime === 'deno' ? ['run'] : [];
+    if (plan.runtime === 'deno') before.push('--allow-all', '--quiet');
     contenders.push({
       name,
       what: plan.what,
       version,
-      env: { ...environment(isOurs), ...plan.env },
+      env: {
+        ...environment(isOurs),
+        ...(isOurs && tier === 'crew' ? WITHOUT_RING : {}),
+        ...plan.env,
+      },
       command: (which) => {
-        const told = { api: plan.api, case: which, file, trapless: pathToFileURL(trapless).href };
-        return [program, [...before, child, JSON.stringify(told)]];
+        const told = { api: plan.api, case: which, file, trapless };
+        const flags = which === 'idle-memory' ? COLLECTING[plan.runtime] : [];
+        return [program, [...verb, ...flags, ...before, child, JSON.stringify(told)]];
       },
     });
   }
@@ -82,6 +88,16 @@ export async function gatherContenders(
     });
   return contenders;
 }
+
+export const WITHOUT_RING = { TRAPLESS_RING: '0' };
+
+/** So that a program can collect its garbage. */
+const COLLECTING: Readonly<Record<ContenderPlan['runtime'], readonly string[]>> = {
+  this: ['--expose-gc'],
+  node: ['--expose-gc'],
+  deno: ['--v8-flags=--expose-gc'],
+  bun: [],
+};
 
 const RUNTIMES: Readonly<Record<RuntimeName, string>> = {
   node: 'Node v',

@@ -1,12 +1,14 @@
 /**
  * The clients of the server benchmarks: wrk for HTTP where it is installed, else our own closed
- * loop in C (native/bench/load.c), which is also the one for TCP and UDP.
+ * loop in C (native/bench/load.c), which is also the one for TCP, UDP, fixed rates, and for
+ * connections that are only kept.
  *
  *   const clients = await findClients(scratch.path);
- *   const result = await clients.run({ kind: 'http', port, connections: 64, seconds: 2, … }, core);
+ *   const result = await clients.run({ kind: 'http', connections: 64, what: '/' }, port, 2, core);
+ *   const idle = await clients.keep(load, 10_000, port, core); … await idle.end();
  */
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../report/package-root.ts';
 import { onCore } from './cores.ts';
@@ -16,21 +18,29 @@ export interface Load {
   readonly connections: number;
   /** http: a path; tcp: bytes of a message; udp: a name to ask for. */
   readonly what: string;
+  /** Requests a second, at fixed moments; undefined: as soon as the one before is answered. */
+  readonly rate?: number;
 }
 
 export interface LoadResult {
   readonly requests: number;
   readonly perSecond: number;
-  /** Microseconds; null where the client does not tell. */
+  /** Microseconds. */
   readonly p50: number;
   readonly p99: number;
-  readonly p999: number | null;
+  readonly p999: number;
+}
+
+/** Connections that have had one exchange each and are silent. */
+export interface IdleConnections {
+  end(): Promise<void>;
 }
 
 export interface Clients {
   /** Which client a kind of load is made by. */
-  nameOf(kind: Load['kind']): string;
+  nameOf(kind: Load['kind'], rate?: number): string;
   run(load: Load, port: number, seconds: number, core: number): Promise<LoadResult>;
+  keep(load: Load, count: number, port: number, core: number): Promise<IdleConnections>;
 }
 
 const COMPILE_TIMEOUT_MS = 60_000;
@@ -69,39 +79,88 @@ export async function compileBench(
 
 export async function findClients(directory: string): Promise<Clients> {
   const wrk = (await execute('wrk', ['-v'], 5000)).stdout.startsWith('wrk');
+  const script = join(directory, 'wrk.lua');
+  writeFileSync(script, WRK_SCRIPT);
   const own = await compileBench('load', directory);
+  const ownPath = () => {
+    if ('reason' in own) throw new Error(`there is no client for the load: ${own.reason}`);
+    return own.path;
+  };
+  const isWrk = (kind: Load['kind'], rate?: number) => kind === 'http' && wrk && !rate;
   return {
-    nameOf: (kind) =>
-      kind === 'http' && wrk ? 'wrk' : "trapless's own closed loop (native/bench/load.c)",
+    nameOf: (kind, rate) =>
+      isWrk(kind, rate) ? 'wrk' : "trapless's own client (native/bench/load.c)",
     async run(load, port, seconds, core) {
-      if (load.kind === 'http' && wrk) return runWrk(load, port, seconds, core);
-      if ('reason' in own) throw new Error(`there is no client for the load: ${own.reason}`);
-      const args = [load.kind, port, load.connections, seconds, load.what].map(String);
+      if (isWrk(load.kind, load.rate)) return runWrk(load, port, seconds, core, script);
+      const { kind, connections, what, rate } = load;
+      const args = [kind, port, connections, seconds, what, ...(rate ? [rate] : [])].map(String);
       const { stdout, problem } = await execute(
-        ...onCore(core, own.path, args),
+        ...onCore(core, ownPath(), args),
         seconds * 1000 + 30_000,
       );
       if (problem !== null) throw new Error(problem);
       const told = JSON.parse(stdout);
       return { ...told, perSecond: told.requests / told.seconds };
     },
+    async keep({ kind, what }, count, port, core) {
+      return keepIdle(...onCore(core, ownPath(), [kind, `${port}`, `${count}`, 'idle', what]));
+    },
   };
 }
+
+const IDLE_TIMEOUT_MS = 60_000;
+
+/** Resolved when all are open; ended by the end of the client's input. */
+function keepIdle(program: string, args: readonly string[]): Promise<IdleConnections> {
+  const client = spawn(program, [...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const ended = new Promise<void>((resolve) => void client.once('close', () => resolve()));
+  let stderr = '';
+  client.stderr.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => client.kill('SIGKILL'), IDLE_TIMEOUT_MS);
+    client.once('error', reject);
+    client.stdout.once('data', () => {
+      clearTimeout(late);
+      resolve({
+        async end() {
+          client.stdin.end();
+          await ended;
+        },
+      });
+    });
+    void ended.then(() => {
+      clearTimeout(late);
+      reject(new Error(`idle connections: ${stderr.trim() || 'they did not open in time'}`));
+    });
+  });
+}
+
+/** wrk's own summary ends at the 99th percentile. */
+const WRK_SCRIPT = `done = function(summary, latency)
+  io.write(string.format("    99.9%%  %dus\\n", latency:percentile(99.9)))
+end
+`;
 
 async function runWrk(
   load: Load,
   port: number,
   seconds: number,
   core: number,
+  script: string,
 ): Promise<LoadResult> {
   const url = `http://127.0.0.1:${port}${load.what}`;
-  const args = ['-t1', `-c${load.connections}`, `-d${Math.ceil(seconds)}s`, '--latency', url];
-  const { stdout, problem } = await execute(...onCore(core, 'wrk', args), seconds * 1000 + 30_000);
+  const args = ['-t1', `-c${load.connections}`, `-d${Math.ceil(seconds)}s`, '--latency'];
+  const { stdout, problem } = await execute(
+    ...onCore(core, 'wrk', [...args, '-s', script, url]),
+    seconds * 1000 + 30_000,
+  );
   if (problem !== null) throw new Error(`wrk: ${problem}`);
   return parseWrk(stdout);
 }
 
-/** What wrk prints with --latency. */
+/** What wrk prints with --latency and our script. */
 export function parseWrk(text: string): LoadResult {
   const failed = /Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)/.exec(text);
   if (failed !== null) throw new Error(`wrk: ${failed[0]}`);
@@ -118,6 +177,6 @@ export function parseWrk(text: string): LoadResult {
     perSecond: Number(perSecond[1]),
     p50: at(50),
     p99: at(99),
-    p999: null,
+    p999: at(99.9),
   };
 }

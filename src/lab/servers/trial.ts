@@ -35,19 +35,37 @@ export interface Figures {
   readonly perSecond: number;
   readonly p50: number;
   readonly p99: number;
-  readonly p999: number | null;
+  readonly p999: number;
 }
 
 /** A runtime takes 0.1 s to start. */
 const START_TIMEOUT_MS = 20_000;
 
-export async function runTrial(
+/** A server that listens. */
+export interface Running {
+  readonly pid: number;
+  readonly port: number;
+}
+
+export function runTrial(
   contender: Contender,
   name: string,
   load: Load,
   setting: Setting,
 ): Promise<Figures> {
-  const { clients, cores, running } = setting;
+  return withServer(contender, name, setting, async (server) => {
+    await setting.clients.run(load, server.port, setting.warmSeconds, setting.cores.load);
+    return measureLoad(server, load, setting);
+  });
+}
+
+/** A fresh server for as long as `use` takes; what fails there is told with what it said. */
+export async function withServer<T>(
+  contender: Contender,
+  name: string,
+  { cores, running }: Setting,
+  use: (server: Running) => Promise<T>,
+): Promise<T> {
   const [program, args] = contender.command(name);
   const server = spawn(...onCore(cores.server, program, args), {
     env: contender.env,
@@ -60,15 +78,7 @@ export async function runTrial(
   });
   try {
     const port = await portOf(server);
-    await clients.run(load, port, setting.warmSeconds, cores.load);
-    const before = cpuOf(server.pid!);
-    const seen = await clients.run(load, port, setting.seconds, cores.load);
-    const after = cpuOf(server.pid!);
-    if (seen.requests === 0) throw new Error('it answered nothing');
-    const user = (after.user - before.user) / seen.requests;
-    const kernel = (after.kernel - before.kernel) / seen.requests;
-    const { perSecond, p50, p99, p999 } = seen;
-    return { user, kernel, total: user + kernel, perSecond, p50, p99, p999 };
+    return await use({ pid: server.pid!, port });
   } catch (error) {
     const said = stderr.trim().split('\n').slice(-3).join(' | ');
     const reason = `${(error as Error).message}${said === '' ? '' : ` (${said})`}`;
@@ -77,6 +87,22 @@ export async function runTrial(
     await ended(server);
     running.delete(server);
   }
+}
+
+/** What a server needs and does for a load, when it is warm. */
+export async function measureLoad(
+  { pid, port }: Running,
+  load: Load,
+  { clients, cores, seconds }: Setting,
+): Promise<Figures> {
+  const before = cpuOf(pid);
+  const seen = await clients.run(load, port, seconds, cores.load);
+  const after = cpuOf(pid);
+  if (seen.requests === 0) throw new Error('it answered nothing');
+  const user = (after.user - before.user) / seen.requests;
+  const kernel = (after.kernel - before.kernel) / seen.requests;
+  const { perSecond, p50, p99, p999 } = seen;
+  return { user, kernel, total: user + kernel, perSecond, p50, p99, p999 };
 }
 
 function portOf(server: ChildProcess): Promise<number> {
