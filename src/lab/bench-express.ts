@@ -2,8 +2,9 @@
  * `trapless bench express`: an unmodified Express program, under trapless/register and without.
  * Express is a development dependency: only a checkout has it.
  */
-import { type ContenderPlan, gatherContenders } from './servers/contenders.ts';
-import { runSuite, type Suite } from './servers/suite.ts';
+import { type ContenderPlan, gatherContenders, WITHOUT_RING } from './servers/contenders.ts';
+import { runSuite } from './servers/run.ts';
+import type { Suite } from './servers/suite.ts';
 
 const plans: Readonly<Record<string, ContenderPlan>> = {
   ours: { api: 'express', what: 'under trapless/register', runtime: 'this', register: true },
@@ -12,7 +13,7 @@ const plans: Readonly<Record<string, ContenderPlan>> = {
     what: 'the same without the ring (TRAPLESS_RING=0)',
     runtime: 'this',
     register: true,
-    env: { TRAPLESS_RING: '0' },
+    env: WITHOUT_RING,
   },
   node: { api: 'express', what: 'on plain Node', runtime: 'this' },
   newest: { api: 'express', what: 'on the newest Node', runtime: 'node' },

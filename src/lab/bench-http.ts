@@ -7,12 +7,19 @@ import { runSuite } from './servers/run.ts';
 import { IDLE_CASES, type Suite } from './servers/suite.ts';
 
 const plans: Readonly<Record<string, ContenderPlan>> = {
-  ours: { api: 'serve', what: 'serve of trapless/http', runtime: 'this', module: 'http.mjs' },
+  ours: {
+    api: 'serve',
+    what: 'serve of trapless/http, with trapless/fs',
+    runtime: 'this',
+    module: 'http.mjs',
+    files: true,
+  },
   crew: {
     api: 'serve',
     what: 'serve without the ring (TRAPLESS_RING=0)',
     runtime: 'this',
     module: 'http.mjs',
+    files: true,
     env: WITHOUT_RING,
   },
   run: {

@@ -46,6 +46,13 @@ export interface ConnectionHandler {
   onClose?(connection: Connection, error: number): void;
 }
 
+interface Queue {
+  /** Those that are gone are null until the others have moved up. */
+  readonly chunks: (Uint8Array | null)[];
+  /** How much of the first is gone. */
+  at: number;
+}
+
 /** What was on the way when a descriptor was given back, in order. */
 export interface Remains {
   /** Arrived, and nobody has seen it. */
@@ -59,6 +66,23 @@ const CONNECTING = 1;
 const CLOSING = 2;
 const CLOSED = 3;
 
+/* Flags of a connection */
+const ARMED = 1 << 0; // a receive stands
+const CANCELLED = 1 << 1; // and is being taken back
+const PAUSED = 1 << 2;
+const ENDED = 1 << 3; // FIN seen
+const END_TOLD = 1 << 4; // and the handler knows
+const KEPT_SCHEDULED = 1 << 5;
+const STARVING = 1 << 6; // waits for a block
+const ENDING = 1 << 7; // end() was called
+const FINISHED = 1 << 8; // our FIN is out
+const CONGESTED = 1 << 9; // write() has returned false
+const CONNECTING_NAME = 1 << 10; // the block holds the name to connect to
+const CLOSE_SENT = 1 << 11;
+const UNREFERENCED = 1 << 12;
+const HOLDING = 1 << 13; // the loop is kept alive
+const BORROWED = 1 << 14; // closed by somebody else: libuv
+
 /** Bytes pending above which write() returns false, and under which onDrain is called. */
 export const HIGH_WATER = 256 * 1024;
 const LOW_WATER = 64 * 1024;
@@ -67,8 +91,6 @@ export class Connection implements SocketOwner {
   readonly fd: number;
   handler: ConnectionHandler;
   bytesRead = 0;
-  /** Handed over to Linux. */
-  bytesSent = 0;
   /** Written and not yet taken by Linux. */
   pending = 0;
   /** For whoever uses it. */
@@ -76,21 +98,15 @@ export class Connection implements SocketOwner {
   data: any = undefined;
 
   readonly #sockets: Sockets;
-  /** Closed by somebody else: libuv. */
-  readonly #borrowed: boolean;
   #slot: number;
   #state: number;
+  /** One word for all that is either so or not: a connection that is idle should be small. */
+  #flags: number;
   #error = 0;
 
   /* Receiving */
-  #armed = false;
-  #cancelled = false;
-  #paused = false;
-  #ended = false; // FIN seen
-  #endTold = false;
   /** What arrived while paused. */
   #kept: Buffer[] | null = null;
-  #keptScheduled = false;
 
   /* Sending */
   #entry = 0;
@@ -100,25 +116,14 @@ export class Connection implements SocketOwner {
   #length = 0;
   #next = -1; // the block that fills meanwhile
   #nextLength = 0;
-  #queue: (Uint8Array | null)[] | null = null;
-  #queueAt = 0; // how much of its first is gone
-  #starving = false;
-  #ending = false;
-  #finished = false; // our FIN is out
-  #congested = false;
-  #connecting = false;
-  #closeSent = false;
+  #queue: Queue | null = null; // what waits behind the blocks
   /** While it is given back: what Linux did not take. */
   #unsent: Uint8Array[] | null = null;
-
-  /* Keeping the loop alive */
-  #referenced = true;
-  #holding = false;
 
   /** Claims a slot for `fd`; `begin` or `connect` follows. */
   constructor(sockets: Sockets, fd: number, handler: ConnectionHandler, borrowed = false) {
     this.#sockets = sockets;
-    this.#borrowed = borrowed;
+    this.#flags = borrowed ? BORROWED : 0;
     this.fd = fd;
     this.handler = handler;
     this.#state = OPEN;
@@ -128,6 +133,10 @@ export class Connection implements SocketOwner {
   /** False: there are too many sockets; `fd` is still the caller's. */
   get claimed(): boolean {
     return this.#slot !== -1;
+  }
+
+  #is(flag: number): boolean {
+    return (this.#flags & flag) !== 0;
   }
 
   get kernel(): Kernel {
@@ -143,7 +152,7 @@ export class Connection implements SocketOwner {
   }
 
   get paused(): boolean {
-    return this.#paused;
+    return this.#is(PAUSED);
   }
 
   /** Starts receiving, unless paused by now. */
@@ -154,7 +163,7 @@ export class Connection implements SocketOwner {
   /** `name`: a struct sockaddr in a send block, which is given back when it is connected. */
   connect(name: number, length: number): void {
     this.#state = CONNECTING;
-    this.#connecting = true;
+    this.#flags |= CONNECTING_NAME;
     this.#block = name;
     this.#sockets.connect(this.#slot, this.fd, name, length);
     this.#keepAlive();
@@ -163,29 +172,29 @@ export class Connection implements SocketOwner {
   /* --- Receiving ------------------------------------------------------------------------------ */
 
   pause(): void {
-    this.#paused = true;
+    this.#flags |= PAUSED;
     this.#keepAlive();
   }
 
   resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    if (this.#kept !== null || (this.#ended && !this.#endTold)) this.#scheduleKept();
+    if (!this.#is(PAUSED)) return;
+    this.#flags &= ~PAUSED;
+    if (this.#kept !== null || (this.#is(ENDED) && !this.#is(END_TOLD))) this.#scheduleKept();
     else this.#arm();
     this.#keepAlive();
   }
 
   #arm(): void {
-    if (this.#armed || this.#paused || this.#ended || this.#state !== OPEN) return;
-    this.#armed = true;
+    if (this.#is(ARMED) || this.#is(PAUSED) || this.#is(ENDED) || this.#state !== OPEN) return;
+    this.#flags |= ARMED;
     this.#sockets.receive(this.#slot, this.fd);
     this.#keepAlive();
   }
 
   #received(result: number, flags: number): boolean {
     if ((flags & CQE_MORE) === 0) {
-      this.#armed = false;
-      this.#cancelled = false;
+      this.#flags &= ~ARMED;
+      this.#flags &= ~CANCELLED;
     }
     if (this.#state !== OPEN) {
       this.#closeIfQuiet();
@@ -194,7 +203,7 @@ export class Connection implements SocketOwner {
     if (result > 0) return this.#bytes(result);
     if (result === 0) return this.#end();
     if (result === -ERRNO.ENOBUFS) {
-      this.#sockets.whenBuffers(this.#armAgain);
+      this.#sockets.whenBuffers(() => this.#arm());
       return false;
     }
     if (RETRIED.has(result)) {
@@ -205,64 +214,62 @@ export class Connection implements SocketOwner {
     return this.#fail(result, false);
   }
 
-  #armAgain = (): void => this.#arm();
-
   #bytes(length: number): boolean {
     const { arena, receivedAt } = this.#sockets;
     this.bytesRead += length;
-    if (this.#paused || this.#kept !== null) {
+    if (this.#is(PAUSED) || this.#kept !== null) {
       this.#kept ??= [];
       this.#kept.push(Buffer.from(arena.subarray(receivedAt, receivedAt + length)));
       this.#takeBack();
       return false;
     }
-    if (!this.#armed) this.#arm();
+    if (!this.#is(ARMED)) this.#arm();
     this.handler.onBytes(this, arena, receivedAt, receivedAt + length);
     return true;
   }
 
   /** Nothing more is to arrive until resume(): memory is bounded by what has come by then. */
   #takeBack(): void {
-    if (!this.#armed || this.#cancelled) return;
-    this.#cancelled = true;
+    if (!this.#is(ARMED) || this.#is(CANCELLED)) return;
+    this.#flags |= CANCELLED;
     this.#sockets.cancelReceive(this.#slot, this.fd);
   }
 
   #end(): boolean {
-    this.#ended = true;
-    if (this.#paused || this.#kept !== null) return false;
+    this.#flags |= ENDED;
+    if (this.#is(PAUSED) || this.#kept !== null) return false;
     return this.#tellEnd();
   }
 
   #tellEnd(): boolean {
-    this.#endTold = true;
+    this.#flags |= END_TOLD;
     this.#keepAlive();
     const { onEnd } = this.handler;
     if (onEnd === undefined) this.end();
     else this.handler.onEnd!(this);
-    if (this.#finished && !this.#borrowed) this.#beginClose(0);
+    if (this.#is(FINISHED) && !this.#is(BORROWED)) this.#beginClose(0);
     return true;
   }
 
   #scheduleKept(): void {
-    if (this.#keptScheduled) return;
-    this.#keptScheduled = true;
+    if (this.#is(KEPT_SCHEDULED)) return;
+    this.#flags |= KEPT_SCHEDULED;
     setImmediate(() => {
-      this.#keptScheduled = false;
+      this.#flags &= ~KEPT_SCHEDULED;
       this.#deliverKept();
     });
   }
 
   #deliverKept(): void {
-    while (this.#kept !== null && !this.#paused && this.#state === OPEN) {
+    while (this.#kept !== null && !this.#is(PAUSED) && this.#state === OPEN) {
       const bytes = this.#kept.shift()!;
       if (this.#kept.length === 0) this.#kept = null;
-      if (this.#kept !== null || this.#ended) this.#scheduleKept();
+      if (this.#kept !== null || this.#is(ENDED)) this.#scheduleKept();
       this.handler.onBytes(this, bytes, 0, bytes.length);
       return void this.#arm();
     }
-    if (this.#paused || this.#state !== OPEN) return;
-    if (this.#ended && !this.#endTold) this.#tellEnd();
+    if (this.#is(PAUSED) || this.#state !== OPEN) return;
+    if (this.#is(ENDED) && !this.#is(END_TOLD)) this.#tellEnd();
     else this.#arm();
   }
 
@@ -270,7 +277,7 @@ export class Connection implements SocketOwner {
 
   /** Writes bytes, or text (UTF-8 unless said). False: enough for now, wait for onDrain. */
   write(data: Uint8Array | string, encoding: 'utf8' | 'latin1' = 'utf8'): boolean {
-    if (this.#state > CONNECTING || this.#ending) return false;
+    if (this.#state > CONNECTING || this.#is(ENDING)) return false;
     const isText = typeof data === 'string';
     const most = isText ? bytesAtMost(data, encoding) : data.length;
     if (most === 0) return true;
@@ -286,7 +293,7 @@ export class Connection implements SocketOwner {
     if (length === -1) length = this.#enqueue(isText ? Buffer.from(data, encoding) : data);
     this.pending += length;
     if (this.pending < HIGH_WATER) return true;
-    this.#congested = true;
+    this.#flags |= CONGESTED;
     return false;
   }
 
@@ -303,7 +310,7 @@ export class Connection implements SocketOwner {
   /** A block with room for `bytes` more at its end, -1: there is none. */
   #roomFor(bytes: number): number {
     const { blocks, queue } = this.#sockets;
-    const amendable = this.#block !== -1 && this.#turn === queue.turn && !this.#connecting;
+    const amendable = this.#block !== -1 && this.#turn === queue.turn && !this.#is(CONNECTING_NAME);
     const block = amendable ? this.#block : this.#next;
     const filled = amendable ? this.#length : this.#nextLength;
     if (block !== -1 && filled + bytes <= blocks.sizeOf(block)) return block;
@@ -344,10 +351,10 @@ export class Connection implements SocketOwner {
   }
 
   #enqueue(bytes: Uint8Array): number {
-    this.#queue ??= [];
+    this.#queue ??= { chunks: [], at: 0 };
     // What was received is not there for long.
     const received = bytes.buffer === this.#sockets.arena.buffer;
-    this.#queue.push(received ? Buffer.from(bytes) : bytes);
+    this.#queue.chunks.push(received ? Buffer.from(bytes) : bytes);
     if (this.#block === -1) this.#sendMore();
     return bytes.length;
   }
@@ -362,7 +369,6 @@ export class Connection implements SocketOwner {
       return false;
     }
     if (result > 0) {
-      this.bytesSent += result;
       this.pending -= result;
       this.#at += result;
       this.#length -= result;
@@ -397,8 +403,8 @@ export class Connection implements SocketOwner {
       this.handler.onSent(this);
       ran = true;
     }
-    if (this.#congested && this.pending <= LOW_WATER && this.#state === OPEN) {
-      this.#congested = false;
+    if (this.#is(CONGESTED) && this.pending <= LOW_WATER && this.#state === OPEN) {
+      this.#flags &= ~CONGESTED;
       this.handler.onDrain?.(this);
       ran = true;
     }
@@ -421,37 +427,38 @@ export class Connection implements SocketOwner {
       this.#nextLength = 0;
       this.#send();
     } else if (this.#queue !== null) this.#gather();
-    else if (this.#ending) this.#finish();
+    else if (this.#is(ENDING)) this.#finish();
   }
 
   /** As much of the list as a block holds. */
   #gather(): void {
     const { blocks, arena } = this.#sockets;
     const queue = this.#queue!;
-    const block = blocks.take(Math.min(this.pending + queue[0]!.length, LARGE_BLOCK));
+    const { chunks } = queue;
+    const block = blocks.take(Math.min(this.pending + chunks[0]!.length, LARGE_BLOCK));
     if (block === -1) {
-      if (!this.#starving) blocks.whenFree(this.#gatherAgain);
-      this.#starving = true;
+      if (!this.#is(STARVING)) blocks.whenFree(() => this.#gatherAgain());
+      this.#flags |= STARVING;
       return;
     }
     const size = blocks.sizeOf(block);
     let filled = 0;
     let taken = 0;
-    while (taken < queue.length && filled < size) {
-      const bytes = queue[taken]!;
-      const part = Math.min(bytes.length - this.#queueAt, size - filled);
+    while (taken < chunks.length && filled < size) {
+      const bytes = chunks[taken]!;
+      const part = Math.min(bytes.length - queue.at, size - filled);
       arena.set(
-        part === bytes.length ? bytes : bytes.subarray(this.#queueAt, this.#queueAt + part),
+        part === bytes.length ? bytes : bytes.subarray(queue.at, queue.at + part),
         block + filled,
       );
       filled += part;
-      this.#queueAt += part;
-      if (this.#queueAt < bytes.length) break;
-      this.#queueAt = 0;
-      queue[taken++] = null;
+      queue.at += part;
+      if (queue.at < bytes.length) break;
+      queue.at = 0;
+      chunks[taken++] = null;
     }
-    if (taken === queue.length) this.#queue = null;
-    else queue.splice(0, taken);
+    if (taken === chunks.length) this.#queue = null;
+    else chunks.splice(0, taken);
     this.#block = this.#at = block;
     this.#length = filled;
     this.#send();
@@ -459,15 +466,15 @@ export class Connection implements SocketOwner {
     this.#turn = -1;
   }
 
-  #gatherAgain = (): void => {
-    this.#starving = false;
+  #gatherAgain(): void {
+    this.#flags &= ~STARVING;
     if (this.#state === OPEN && this.#block === -1) this.#sendMore();
-  };
+  }
 
   /** Everything written, then FIN. */
   end(): void {
-    if (this.#state > CONNECTING || this.#ending) return;
-    this.#ending = true;
+    if (this.#state > CONNECTING || this.#is(ENDING)) return;
+    this.#flags |= ENDING;
     if (this.#state === OPEN && this.#block === -1 && this.#queue === null) {
       // What was written in this turn is before it: only what is not handed over can wait.
       this.#finish();
@@ -475,22 +482,22 @@ export class Connection implements SocketOwner {
   }
 
   #finish(): void {
-    if (this.#finished) return;
-    this.#finished = true;
+    if (this.#is(FINISHED)) return;
+    this.#flags |= FINISHED;
     const result = shutDown(this.kernel, this.fd, SHUT_WR);
     this.handler.onFinish?.(this, result);
-    if (this.#endTold && !this.#borrowed) this.#beginClose(0);
+    if (this.#is(END_TOLD) && !this.#is(BORROWED)) this.#beginClose(0);
   }
 
   /** Whether our FIN is out. */
   get finished(): boolean {
-    return this.#finished;
+    return this.#is(FINISHED);
   }
 
   /* --- Connecting and closing ------------------------------------------------------------------ */
 
   #connected(result: number): boolean {
-    this.#connecting = false;
+    this.#flags &= ~CONNECTING_NAME;
     this.#giveBlock();
     if (this.#state !== CONNECTING) {
       this.#closeIfQuiet();
@@ -507,7 +514,7 @@ export class Connection implements SocketOwner {
   }
 
   #fail(error: number, sending: boolean): boolean {
-    if (!this.#borrowed) {
+    if (!this.#is(BORROWED)) {
       this.#beginClose(error);
       return false;
     }
@@ -540,16 +547,16 @@ export class Connection implements SocketOwner {
     this.#error = error;
     this.#kept = null;
     this.#dropUnsent();
-    if (this.#armed || this.#block !== -1) this.#sockets.cancel(this.fd);
+    if (this.#is(ARMED) || this.#block !== -1) this.#sockets.cancel(this.fd);
     this.#closeIfQuiet();
     this.#keepAlive();
   }
 
   /** The descriptor is closed when nothing is in flight on it. */
   #closeIfQuiet(): void {
-    if (this.#armed || this.#block !== -1 || this.#closeSent) return;
-    this.#closeSent = true;
-    if (!this.#borrowed) return this.#sockets.close(this.#slot, this.fd);
+    if (this.#is(ARMED) || this.#block !== -1 || this.#is(CLOSE_SENT)) return;
+    this.#flags |= CLOSE_SENT;
+    if (!this.#is(BORROWED)) return this.#sockets.close(this.#slot, this.fd);
     this.#state = CLOSED;
     this.#sockets.free(this.#slot);
     this.#slot = -1;
@@ -568,16 +575,16 @@ export class Connection implements SocketOwner {
    *  it does not block. */
   detach(): Remains {
     if (this.#state >= CLOSING) return { unseen: [], unsent: [] };
-    this.#paused = true; // what still arrives is kept
+    this.#flags |= PAUSED; // what still arrives is kept
     this.flush();
     this.#unsent = [];
     // Without io_uring it also has epoll forget the descriptor.
-    if (this.#armed || this.#block !== -1 || this.#sockets.nonBlocking) {
+    if (this.#is(ARMED) || this.#block !== -1 || this.#sockets.nonBlocking) {
       const slot = this.#slot;
       this.#sockets.cancel(this.fd);
       for (let tries = 0; tries < 3; tries++) {
         this.#sockets.advance(slot);
-        if (!this.#armed && this.#block === -1) break;
+        if (!this.#is(ARMED) && this.#block === -1) break;
       }
     }
     const unseen = this.#kept ?? [];
@@ -594,15 +601,15 @@ export class Connection implements SocketOwner {
     const { arena } = this.#sockets;
     if (this.#next !== -1)
       unsent.push(Buffer.from(arena.subarray(this.#next, this.#next + this.#nextLength)));
-    for (const bytes of this.#queue ?? []) {
-      unsent.push(bytes!.subarray(this.#queueAt));
-      this.#queueAt = 0;
-    }
+    if (this.#queue === null) return;
+    const { chunks, at } = this.#queue;
+    for (const [index, bytes] of chunks.entries())
+      unsent.push(index === 0 ? bytes!.subarray(at) : bytes!);
   }
 
   /** The peer has sent its FIN. */
   get ended(): boolean {
-    return this.#ended;
+    return this.#is(ENDED);
   }
 
   #isClosed(): boolean {
@@ -624,22 +631,22 @@ export class Connection implements SocketOwner {
   /* --- The rest ------------------------------------------------------------------------------- */
 
   ref(): void {
-    this.#referenced = true;
+    this.#flags &= ~UNREFERENCED;
     this.#keepAlive();
   }
 
   unref(): void {
-    this.#referenced = false;
+    this.#flags |= UNREFERENCED;
     this.#keepAlive();
   }
 
   /** As in libuv: what reads, writes, connects or closes keeps the loop alive. */
   #keepAlive(): void {
-    const receives = this.#state === OPEN && !this.#paused && !this.#endTold;
+    const receives = this.#state === OPEN && !this.#is(PAUSED) && !this.#is(END_TOLD);
     const busy = receives || this.#block !== -1 || this.#state === CLOSING;
-    const holds = this.#referenced && busy && this.#state !== CLOSED;
-    if (holds === this.#holding) return;
-    this.#holding = holds;
+    const holds = !this.#is(UNREFERENCED) && busy && this.#state !== CLOSED;
+    if (holds === this.#is(HOLDING)) return;
+    this.#flags ^= HOLDING;
     this.kernel.hold(holds ? 1 : -1);
   }
 

@@ -6,13 +6,14 @@
  *   case     hello, json, static, echo, idle-…; others are for the client alone
  *   file     what is served by json and static
  *   trapless the URL of trapless/http or trapless/net, where the api is one of these
+ *   fs       the URL of the module that reads files; else each runtime's own way
  * Prints {"port"} and serves on 127.0.0.1 until it is killed. At SIGUSR2 it collects garbage, if it
  * was started so that it can.
  */
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 const plan = JSON.parse(process.argv[2]);
+const { readFile } = await import(plan.fs ?? 'node:fs/promises');
 const host = '127.0.0.1';
 /** Connections that are kept idle must not time out: seconds. */
 const keptFor = plan.case.startsWith('idle') ? 250 : null;
@@ -30,9 +31,18 @@ const answers = {
   hello,
   'idle-memory': hello,
   'idle-busy': hello,
-  static: () => readFile(plan.file),
-  json: async () => JSON.stringify({ read: await readFile(plan.file, 'utf8') }),
+  static: () => readBytes(plan.file),
+  json: async () => JSON.stringify({ read: await readText(plan.file) }),
 };
+
+/** As each runtime's documentation reads a file for a response. */
+const { Bun, Deno } = globalThis;
+const readBytes = Bun ? (path) => Bun.file(path) : Deno ? Deno.readFile : readFile;
+const readText = Bun
+  ? (path) => Bun.file(path).text()
+  : Deno
+    ? Deno.readTextFile
+    : (path) => readFile(path, 'utf8');
 
 /** The same handler for every web-standard server. */
 function fetch() {

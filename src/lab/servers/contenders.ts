@@ -23,6 +23,8 @@ export interface ContenderPlan {
   readonly register?: boolean;
   /** The module of ours that has the api. */
   readonly module?: string;
+  /** Files, too, are read by a module of ours. */
+  readonly files?: boolean;
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -44,7 +46,9 @@ export async function gatherContenders(
   for (const [name, plan] of Object.entries(plans)) {
     if (name !== 'ours' && !peers.includes(name)) continue;
     const isOurs = plan.register || plan.module !== undefined;
-    const trapless = plan.module && pathToFileURL(join(dist, plan.module)).href;
+    const urlOf = (module: string) => pathToFileURL(join(dist, module)).href;
+    const trapless = plan.module && urlOf(plan.module);
+    const fs = plan.files ? urlOf('fs-promises.mjs') : undefined;
     let program = process.execPath;
     let version = isOurs ? `trapless ${packageVersion()}` : `Node ${process.version}`;
     if (plan.runtime !== 'this') {
@@ -69,7 +73,7 @@ export async function gatherContenders(
         ...plan.env,
       },
       command: (which) => {
-        const told = { api: plan.api, case: which, file, trapless };
+        const told = { api: plan.api, case: which, file, fs, trapless };
         const flags = which === 'idle-memory' ? COLLECTING[plan.runtime] : [];
         return [program, [...verb, ...flags, ...before, child, JSON.stringify(told)]];
       },

@@ -41,6 +41,8 @@ const BULK_READS = 8;
 const COPY_SHORT = 96;
 
 const kStream = Symbol('trapless stream');
+/** On the prototype that lies over a handle's own. */
+const kBase = Symbol('trapless base');
 
 let knowsBulk = false;
 
@@ -58,27 +60,31 @@ interface Waiting {
 /** Takes what arrives in the place of the socket's streams. The bytes are lent for the call. */
 export type Consumer = (bytes: Buffer, start: number, end: number) => void;
 
-export class Stream implements ConnectionHandler {
+/** One object for all that is ours of a connection but the Connection itself: many are idle. It is
+ *  also the resource in which its callbacks run. */
+export class Stream extends AsyncResource implements ConnectionHandler {
   /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
   consumer: Consumer | null = null;
 
   readonly #handle: StreamHandle;
-  readonly #base: StreamHandle;
-  readonly #resource = new AsyncResource('TRAPLESSSTREAM');
   #connection: Connection | null = null;
   #onread: (...args: unknown[]) => unknown;
   #reading = false;
   #gone = false;
-  #leaving = false;
   #bulk = 0;
   #written = 0;
   #waiting: Waiting[] | null = null;
   #shutdown: ShutdownRequest | null = null;
 
-  constructor(handle: StreamHandle, base: StreamHandle) {
+  constructor(handle: StreamHandle) {
+    super('TRAPLESSSTREAM');
     this.#handle = handle;
-    this.#base = base;
     this.#onread = handle.onread;
+  }
+
+  /** What the handle is without us. */
+  get #base(): StreamHandle {
+    return (this.#handle as Ours)[kBase] ?? Object.getPrototypeOf(this.#handle);
   }
 
   get #socket(): InnerSocket | undefined {
@@ -135,12 +141,12 @@ export class Stream implements ConnectionHandler {
 
   onBytes(_connection: Connection, bytes: Buffer, start: number, end: number): void {
     if (this.consumer !== null) {
-      callBack(this.#resource, this.consumer as Callback, undefined, bytes, start, end);
+      callBack(this, this.consumer as Callback, undefined, bytes, start, end);
       return;
     }
     const copy = copyOf(bytes, start, end);
     this.#bulk = end - start >= BULK_READ ? this.#bulk + 1 : 0;
-    callBack(this.#resource, this.#push as Callback, this, copy);
+    callBack(this, this.#push as Callback, this, copy);
   }
 
   /** As onStreamRead in Node's stream_base_commons. */
@@ -158,7 +164,7 @@ export class Stream implements ConnectionHandler {
   }
 
   onEnd(): void {
-    callBack(this.#resource, this.#pushEnd as Callback, this);
+    callBack(this, this.#pushEnd as Callback, this);
   }
 
   #pushEnd(): void {
@@ -171,7 +177,7 @@ export class Stream implements ConnectionHandler {
 
   onError(_connection: Connection, error: number, sending: boolean): void {
     const exception = errnoException(error, sending ? 'write' : 'read');
-    callBack(this.#resource, this.#fail as Callback, this, exception);
+    callBack(this, this.#fail as Callback, this, exception);
   }
 
   #fail(error: Error): void {
@@ -225,11 +231,10 @@ export class Stream implements ConnectionHandler {
   }
 
   onSent(connection: Connection): void {
-    if (this.#waiting === null || this.#leaving) return;
+    if (this.#waiting === null || this.#gone) return;
     // What is left may wait in our blocks.
     const done = this.#written - Math.max(0, connection.pending - WRITTEN_MAX);
-    if (this.#waiting[0].until <= done)
-      callBack(this.#resource, this.#settle as Callback, this, done);
+    if (this.#waiting[0].until <= done) callBack(this, this.#settle as Callback, this, done);
     else this.#socket?._unrefTimer();
   }
 
@@ -259,7 +264,7 @@ export class Stream implements ConnectionHandler {
     this.#shutdown = null;
     if (request === null) return;
     // Never before shutdown() has returned.
-    process.nextTick(() => this.#resource.runInAsyncScope(request.oncomplete, request, result));
+    process.nextTick(() => this.runInAsyncScope(request.oncomplete, request, result));
   }
 
   /* --- Leaving -------------------------------------------------------------------------------- */
@@ -267,7 +272,6 @@ export class Stream implements ConnectionHandler {
   /** Takes our requests back. */
   #detach(): Remains {
     this.#gone = true;
-    this.#leaving = true;
     return this.#connection?.detach() ?? { unseen: [], unsent: [] };
   }
 
@@ -275,17 +279,17 @@ export class Stream implements ConnectionHandler {
   release(): void {
     if (this.#gone) return;
     this.#detach();
-    if (this.#waiting !== null) setImmediate(this.#settleAll, null);
+    if (this.#waiting !== null) setImmediate(() => this.#settleAll());
   }
 
-  #settleAll = (error: Error | null = null): void => {
+  #settleAll(error: Error | null = null): void {
     const waiting = this.#waiting;
     this.#waiting = null;
     if (waiting === null) return;
-    this.#resource.runInAsyncScope(() => {
+    this.runInAsyncScope(() => {
       for (const { callback } of waiting) callback(error);
     });
-  };
+  }
 
   /** Node goes on with it: with what is still to be sent, and with what was not seen yet. */
   handOver(): void {
@@ -298,8 +302,10 @@ export class Stream implements ConnectionHandler {
     this.#keepCounts();
     if (socket !== undefined && bytes.length > 0) {
       const prototype = Object.getPrototypeOf(socket) as InnerSocket;
-      prototype._writeGeneric.call(socket, false, bytes, 'buffer', this.#settleAll);
-    } else if (this.#waiting !== null) setImmediate(this.#settleAll, null);
+      prototype._writeGeneric.call(socket, false, bytes, 'buffer', (error) =>
+        this.#settleAll(error),
+      );
+    } else if (this.#waiting !== null) setImmediate(() => this.#settleAll());
     if (this.#shutdown !== null) this.#base.shutdown.call(this.#handle, this.#shutdown);
     if (socket !== undefined && unseen.length > 0) socket.push(Buffer.concat(unseen));
     if (this.#reading) this.#base.readStart.call(this.#handle);
@@ -380,7 +386,7 @@ function errnoException(errno: number, syscall: string): Error {
 
 /* --- Adopting ---------------------------------------------------------------------------------- */
 
-type Ours = StreamHandle & { readonly [kStream]: Stream };
+type Ours = StreamHandle & { readonly [kStream]: Stream; readonly [kBase]?: StreamHandle };
 
 export function streamOf(handle: StreamHandle | null): Stream | undefined {
   return handle === null ? undefined : (handle as Ours)[kStream];
@@ -476,7 +482,7 @@ function prototypeOver(base: StreamHandle): object {
     descriptor.configurable = true;
     if ('value' in descriptor) descriptor.writable = true;
   }
-  return Object.create(base, methods);
+  return Object.create(base, { ...methods, [kBase]: { value: base } });
 }
 
 /** For these it has to be Node's again. */
@@ -524,7 +530,7 @@ export function adopt(handle: StreamHandle): void {
     prototype = prototypeOver(base);
     prototypes.set(base, prototype);
   }
-  Object.defineProperty(handle, kStream, { value: new Stream(handle, base) });
+  Object.defineProperty(handle, kStream, { value: new Stream(handle) });
   Object.setPrototypeOf(handle, prototype);
   shortenWrites(handle as Ours);
 }
