@@ -45,6 +45,7 @@ export async function gatherContenders(
   const contenders: Contender[] = [];
   for (const [name, plan] of Object.entries(plans)) {
     if (name !== 'ours' && !peers.includes(name)) continue;
+    if (tier === 'crew' && plan.env === WITHOUT_RING) continue; // as another one is by then
     const isOurs = plan.register || plan.module !== undefined;
     const urlOf = (module: string) => pathToFileURL(join(dist, module)).href;
     const trapless = plan.module && urlOf(plan.module);

@@ -99,6 +99,7 @@ export async function findClients(directory: string): Promise<Clients> {
         seconds * 1000 + 30_000,
       );
       if (problem !== null) throw new Error(problem);
+      if (!stdout.endsWith('}\n')) throw new Error(`the client said only '${stdout}'`);
       const told = JSON.parse(stdout);
       return { ...told, perSecond: told.requests / told.seconds };
     },
