@@ -108,7 +108,14 @@ const servers = {
       hostname: host,
       port: 0,
       socket: {
-        data: (it, question, port, address) => void it.send(answerTo(question), port, address),
+        data(it, question, port, address) {
+          try {
+            it.send(answerTo(question), port, address);
+          } catch {
+            // It throws what befell an earlier datagram, whose client has gone.
+          }
+        },
+        error() {}, // so told, too
       },
     });
     listens(socket.port);
