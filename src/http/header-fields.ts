@@ -159,6 +159,7 @@ export class HeaderFields {
             return i;
           } else {
             this.#state.mark = i;
+            this.#state.lines++;
             at = At.Field;
           }
           continue;

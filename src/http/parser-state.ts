@@ -8,18 +8,23 @@ export class ParserState {
   error: ParseError | null = null;
   /** Where in the bytes the word being read begins. */
   mark = 0;
+  /** Header lines begun, of the head or of the trailers. */
+  lines = 0;
 
   readonly #maxHeaderSize: number;
+  readonly #maxHeaderLines: number;
   /** Characters that count to it, of whole words. */
   #counted = 0;
 
-  constructor(maxHeaderSize: number) {
+  constructor(maxHeaderSize: number, maxHeaderLines: number) {
     this.#maxHeaderSize = maxHeaderSize;
+    this.#maxHeaderLines = maxHeaderLines;
   }
 
   /** A head or the trailers begin. */
   restart(): void {
     this.#counted = 0;
+    this.lines = 0;
   }
 
   fail(code: ParseErrorCode, reason: string): ParseError {
@@ -34,13 +39,14 @@ export class ParserState {
   /** The word up to `end` is whole, and counts. False: that was too much. */
   count(end: number): boolean {
     this.#counted += end - this.mark;
-    if (this.#counted < this.#maxHeaderSize) return true;
+    if (this.#counted < this.#maxHeaderSize && this.lines <= this.#maxHeaderLines) return true;
     this.overflow();
     return false;
   }
 
   /** The bytes end within a word: so far it must not be too long either. */
   countSoFar(end: number): void {
-    if (this.#counted + end - this.mark >= this.#maxHeaderSize) this.overflow();
+    const counted = this.#counted + end - this.mark;
+    if (counted >= this.#maxHeaderSize || this.lines > this.#maxHeaderLines) this.overflow();
   }
 }

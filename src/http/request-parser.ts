@@ -40,6 +40,8 @@ export interface RequestSink {
 export interface ParserOptions {
   /** Characters of url, names and values of one head, or of one message's trailers. */
   readonly maxHeaderSize: number;
+  /** Header lines of the same; more are refused. Default: as many as that allows. */
+  readonly maxHeaderLines?: number;
 }
 
 export const MORE = 0;
@@ -97,7 +99,10 @@ export class RequestParser {
   constructor(sink: RequestSink, options: ParserOptions) {
     this.#sink = sink;
     this.#maxHeaderSize = options.maxHeaderSize;
-    this.#state = new ParserState(options.maxHeaderSize);
+    this.#state = new ParserState(
+      options.maxHeaderSize,
+      options.maxHeaderLines ?? Number.POSITIVE_INFINITY,
+    );
     this.#line = new RequestLine(this.#state);
     this.#fields = new HeaderFields(this.#state);
     this.#body = new BodyReader(this.#state, (bytes, start, end) =>

@@ -22,6 +22,7 @@ import {
 } from './internals.ts';
 import { lighten, unlighten } from './light-socket.ts';
 import type { Messages } from './messages.ts';
+import { DESTROYS_WAITING, DRAINS_WHEN_EMPTY, REFUSES_MANY_LINES } from './versions.ts';
 
 /** Node lets a kept connection live a second longer than it says. */
 const KEEP_ALIVE_BUFFER_MS = 1000;
@@ -44,6 +45,10 @@ export interface HttpServer extends http.Server {
   rejectNonStandardBodyWrites: boolean;
   maxHeaderSize?: number;
   insecureHTTPParser?: boolean;
+  /** The rest is not in every Node. */
+  keepAliveTimeoutBuffer?: number;
+  httpValidation?: 'strict' | 'relaxed' | 'insecure';
+  shouldUpgradeCallback?(request: http.IncomingMessage): boolean;
 }
 
 export class HttpConnection implements RequestSink, TrackedConnection {
@@ -85,10 +90,12 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     this.socket = socket;
     this.#connections = connections;
     this.#messages = messages;
-    this.#parser = new RequestParser(this, { maxHeaderSize });
     const { maxHeadersCount } = server;
     this.#headerPairsMax =
       typeof maxHeadersCount === 'number' ? maxHeadersCount << 1 : HEADER_PAIRS_MAX;
+    const refuses = REFUSES_MANY_LINES && this.#headerPairsMax > 0;
+    const maxHeaderLines = refuses ? this.#headerPairsMax >> 1 : undefined;
+    this.#parser = new RequestParser(this, { maxHeaderSize, maxHeaderLines });
     connections.add(this);
     this.#attach();
   }
@@ -189,10 +196,10 @@ export class HttpConnection implements RequestSink, TrackedConnection {
   #onClose = (): void => {
     this.#finish();
     for (const request of this.#unanswered.splice(0)) {
-      const reset = new Error('aborted') as NodeJS.ErrnoException;
-      reset.code = 'ECONNRESET';
-      request.destroy(reset);
+      request.destroy(abortedError());
     }
+    if (!DESTROYS_WAITING) return;
+    for (const response of this.#outgoing.splice(0)) response.destroy(abortedError());
   };
 
   #onTimeout = (): void => {
@@ -212,7 +219,9 @@ export class HttpConnection implements RequestSink, TrackedConnection {
       socket.resume();
     }
     const response = socket._httpMessage;
-    if (response && !response.finished && takeNeedDrain(response)) response.emit('drain');
+    if (!response || response.finished) return;
+    if (DRAINS_WHEN_EMPTY && response.writableLength > 0) return;
+    if (takeNeedDrain(response)) response.emit('drain');
   };
 
   #onPendingData = (bytes: number): void => {
@@ -274,7 +283,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     const { socket } = this;
     this.#resetTimeout();
     if (request.upgrade) {
-      request.upgrade = request.method === 'CONNECT' || server.listenerCount('upgrade') > 0;
+      request.upgrade = request.method === 'CONNECT' || takesUpgrade(server, request);
       if (request.upgrade) return true;
     }
     this.#unanswered.push(request);
@@ -356,7 +365,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     const rest = this.#lent ? Buffer.from(this.#parser.rest()) : this.#parser.rest();
     this.#detach();
     const event = request.method === 'CONNECT' ? 'connect' : 'upgrade';
-    if (event === 'connect' && server.listenerCount(event) === 0) {
+    if (server.listenerCount(event) === 0) {
       socket.destroy();
       return;
     }
@@ -383,7 +392,8 @@ export class HttpConnection implements RequestSink, TrackedConnection {
       else (socket as InnerSocket).end();
     } else if (this.#outgoing.length === 0) {
       if (server.keepAliveTimeout && typeof socket.setTimeout === 'function') {
-        socket.setTimeout(server.keepAliveTimeout + KEEP_ALIVE_BUFFER_MS);
+        const more = server.keepAliveTimeoutBuffer ?? KEEP_ALIVE_BUFFER_MS;
+        socket.setTimeout(server.keepAliveTimeout + more);
         this.#keepAliveTimer = true;
       }
     } else {
@@ -418,6 +428,16 @@ export class HttpConnection implements RequestSink, TrackedConnection {
     this.socket.setTimeout(this.#server.timeout || 0);
     this.#keepAliveTimer = false;
   }
+}
+
+/** Newer Nodes let the program decide; their default is the same. */
+function takesUpgrade(server: HttpServer, request: InnerRequest): boolean {
+  if (server.shouldUpgradeCallback !== undefined) return !!server.shouldUpgradeCallback(request);
+  return server.listenerCount('upgrade') > 0;
+}
+
+function abortedError(): Error {
+  return Object.assign(new Error('aborted'), { code: 'ECONNRESET' });
 }
 
 function versionText(major: number, minor: number): string {

@@ -70,6 +70,8 @@ const REQUEST_CLASS = ofServer.get('IncomingMessage');
 const RESPONSE_CLASS = ofServer.get('ServerResponse');
 const CONNECTIONS = ofServer.get('http.server.connections');
 const UNIQUE_HEADERS = ofServer.get('kUniqueHeaders');
+/** Not in every Node. */
+const OPTIMIZES = ofServer.get('OptimizeEmptyRequestsOption');
 const NEED_DRAIN = ofResponse.get('kNeedDrain');
 export const OUT_HEADERS = ofResponse.get('kOutHeaders');
 
@@ -98,6 +100,11 @@ export const setResponseClass = (server: http.Server, to: unknown) => {
 
 type Listener = (socket: Socket) => void;
 const [NODES_LISTENER] = sampleServer.listeners('connection') as Listener[];
+
+/** Requests without a body are no streams there (optimizeEmptyRequests). */
+export function hasOtherWays(server: http.Server): boolean {
+  return OPTIMIZES !== undefined && (server as unknown as Keyed)[OPTIMIZES] === true;
+}
 
 /** What Node's own server does about a connection; undefined if that is not first any more. */
 export function nodesListener(server: http.Server): Listener | undefined {

@@ -14,7 +14,13 @@ import type { Socket } from 'node:net';
 import { listenForm, TAKES_BYTES } from '../../node/net/net.ts';
 import { Connections } from './connections.ts';
 import { HttpConnection, type HttpServer } from './http-connection.ts';
-import { type InnerSocket, internalsFit, nodesListener, setConnections } from './internals.ts';
+import {
+  hasOtherWays,
+  type InnerSocket,
+  internalsFit,
+  nodesListener,
+  setConnections,
+} from './internals.ts';
 import { Messages } from './messages.ts';
 
 type Options = ServerOptions | RequestListener;
@@ -54,9 +60,10 @@ export function createServer(options?: Options, listener?: RequestListener): htt
 export function takeOver(it: http.Server): boolean {
   const server = it as HttpServer & { [TAKES_BYTES]?: boolean };
   if (TAKES_BYTES in server) return true;
-  const lenient = server.insecureHTTPParser ?? insecureByFlag;
+  const { httpValidation = 'strict' } = server;
+  const lenient = (server.insecureHTTPParser ?? insecureByFlag) || httpValidation !== 'strict';
   const nodes = nodesListener(server);
-  if (lenient || nodes === undefined || !internalsFit()) return false;
+  if (lenient || nodes === undefined || hasOtherWays(server) || !internalsFit()) return false;
   const connections = new Connections<HttpConnection>();
   const messages = new Messages(server);
   setConnections(server, connections);

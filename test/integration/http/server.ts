@@ -164,6 +164,56 @@ const trials: Record<string, Trial> = {
       server.maxHeadersCount = 1;
     },
   },
+  'a thousand headers and one': {
+    program(request, response, seen) {
+      seen.push(request.rawHeaders.length, Object.keys(request.headers).length);
+      response.end();
+    },
+    text: get('/', Array.from({ length: 1000 }, (_, i) => `x${i}: y\r\n`).join('')) + last,
+  },
+  'few trailers': {
+    program(request, response, seen) {
+      request.resume().on('end', () => {
+        seen.push(request.rawTrailers);
+        response.end();
+      });
+    },
+    text: `${post('Transfer-Encoding: chunked\r\n', '0\r\na: b\r\nc: d\r\ne: f\r\n\r\n')}${last}`,
+    setup: (server, seen) => {
+      server.maxHeadersCount = 2;
+      server.on('clientError', (error, socket) => {
+        const { code, bytesParsed } = error as Error & Record<string, unknown>;
+        seen.push(code, bytesParsed);
+        socket.end();
+      });
+    },
+  },
+  'values that are relaxed': {
+    program: hello,
+    text: get('/', 'A: b\x01c\r\n') + last,
+    options: { httpValidation: 'relaxed' } as nodeHttp.ServerOptions,
+  },
+  'empty requests that are no streams': {
+    program(request, response, seen) {
+      seen.push(request.destroyed, request.readableEnded);
+      response.end();
+    },
+    text: last,
+    options: { optimizeEmptyRequests: true } as nodeHttp.ServerOptions,
+  },
+  'an upgrade that the program refuses': {
+    program: hello,
+    text: get('/', 'Connection: upgrade\r\nUpgrade: x\r\n'),
+    options: { shouldUpgradeCallback: () => false } as nodeHttp.ServerOptions,
+    setup: (server) => server.on('upgrade', (_request, socket) => void socket.end('taken')),
+  },
+  'answers that wait when the connection is closed': {
+    program(request, response, seen) {
+      response.on('close', () => seen.push(`${request.url} closed`));
+      if (request.url === '/2') request.socket.destroy();
+    },
+    text: get('/1') + get('/2'),
+  },
   'too large': {
     program: hello,
     text: get(`/${'x'.repeat(200)}`),
