@@ -7,12 +7,14 @@
  *
  * A descriptor is told to epoll once, edge-triggered, for both directions. `readable` and
  * `writable` remember the edge until a call says otherwise. A short read of a stream proves that
- * nothing more is there, unless the peer has hung up: then read on to the end.
+ * nothing more is there, unless the socket is `unsure`: the peer has hung up, or sent urgent data,
+ * or may have passed a descriptor (a Unix socket). Then read on to the end.
  */
 #define _GNU_SOURCE
 #include "ready.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -31,7 +33,6 @@
 #define TL_OP_RECV 27
 #define TL_OP_RECVMSG 10
 
-#define TL_CANCEL_ALL 1u
 #define TL_CANCEL_FD 2u
 #define TL_CQE_BUFFER 1u
 #define TL_CQE_MORE 2u
@@ -49,17 +50,17 @@ struct request {
 };
 
 struct watched {
-  struct request* in;               /* accept, recv or recvmsg; stands until it fails */
-  struct request *out, *out_last;   /* connect, send: in order */
-  int next;                         /* in the list of those to look at; -1: last */
-  uint8_t told, readable, writable, hung, listed;
+  struct request* in;             /* accept, recv or recvmsg; stands until it fails */
+  struct request *out, *out_last; /* connect, send: in order */
+  int next;                       /* in the list of those to look at; -1: last */
+  uint8_t told, readable, writable, unsure, listed;
 };
 
 struct tl_ready {
   struct tl_ring* ring;
   int epoll;
   struct watched* fds;
-  int fds_size;
+  int64_t fds_size;
   int first, last; /* those to look at */
   struct request* spare;
   /* The provided buffers: TypeScript writes entries and tail, head is ours. */
@@ -132,30 +133,42 @@ static void request_free(struct tl_ready* r, struct request* q) {
   r->spare = q;
 }
 
+/* What is known of a descriptor. Null, with errno, when it is not open, or without memory. */
 static struct watched* find(struct tl_ready* r, int fd) {
-  if (fd < 0) return NULL;
-  if (fd >= r->fds_size) {
-    int size = r->fds_size;
-    while (size <= fd) size *= 2;
-    struct watched* const grown = realloc(r->fds, (size_t)size * sizeof *grown);
-    if (!grown) return NULL;
-    memset(grown + r->fds_size, 0, (size_t)(size - r->fds_size) * sizeof *grown);
-    r->fds = grown;
-    r->fds_size = size;
-  }
+  if (fd >= 0 && fd < r->fds_size) return &r->fds[fd];
+  /* Room is made for what is open only: a number that means nothing may be any number. */
+  if (fcntl(fd, F_GETFD) < 0) return NULL;
+  int64_t size = r->fds_size;
+  while (size <= fd) size *= 2;
+  struct watched* const grown = realloc(r->fds, (size_t)size * sizeof *grown);
+  if (!grown) return NULL;
+  memset(grown + r->fds_size, 0, (size_t)(size - r->fds_size) * sizeof *grown);
+  r->fds = grown;
+  r->fds_size = size;
   return &r->fds[fd];
+}
+
+static struct watched* known(const struct tl_ready* r, int fd) {
+  return fd >= 0 && fd < r->fds_size ? &r->fds[fd] : NULL;
+}
+
+static int is_local(int fd) {
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) && domain == AF_UNIX;
 }
 
 /* Tells epoll of a descriptor, once. Its first edge comes at once if it is ready already. */
 static int tell(struct tl_ready* r, int fd, struct watched* w) {
   if (w->told) return 0;
-  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+  struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
                               .data.fd = fd};
   if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) &&
       (errno != EEXIST || epoll_ctl(r->epoll, EPOLL_CTL_MOD, fd, &event)))
     return -errno;
   w->told = 1;
-  w->readable = w->hung = 0;
+  w->readable = 0;
+  w->unsure = is_local(fd) != 0;
   w->writable = 1;
   return 0;
 }
@@ -206,7 +219,7 @@ static void recv_ready(struct tl_ready* r, int fd, struct watched* w) {
   while (got < 0 && errno == EINTR);
   if (got > 0) {
     r->buffer_head++;
-    if ((uint32_t)got < b->len && !w->hung) w->readable = 0;
+    if ((uint32_t)got < b->len && !w->unsure) w->readable = 0;
     complete(r, w->in->user_data, (int32_t)got,
              TL_CQE_MORE | TL_CQE_BUFFER | ((uint32_t)b->bid << IORING_CQE_BUFFER_SHIFT));
   } else if (got < 0 && errno == EAGAIN) {
@@ -218,8 +231,7 @@ static void recv_ready(struct tl_ready* r, int fd, struct watched* w) {
 
 /* Datagrams, many in one call, each behind a header and its name as Linux lays them out. */
 static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
-  const struct msghdr* const wanted = (const struct msghdr*)(uintptr_t)w->in->addr;
-  size_t const before = sizeof(struct io_uring_recvmsg_out) + wanted->msg_namelen;
+  size_t const before = sizeof(struct io_uring_recvmsg_out) + w->in->name_len;
   struct mmsghdr messages[TL_BATCH];
   struct iovec vectors[TL_BATCH];
   const struct buffer* buffers[TL_BATCH];
@@ -228,12 +240,16 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
   for (; count < most; count++) {
     const struct buffer* const b = buffer_at(r, (uint16_t)count);
     if (!b) break;
+    if (b->len < before) {
+      if (count == 0) in_ends(r, w, -EFAULT);
+      break;
+    }
     uint8_t* const at = (uint8_t*)(uintptr_t)b->addr;
     buffers[count] = b;
     vectors[count] = (struct iovec){.iov_base = at + before, .iov_len = b->len - before};
     messages[count] = (struct mmsghdr){
         .msg_hdr = {.msg_name = at + sizeof(struct io_uring_recvmsg_out),
-                    .msg_namelen = wanted->msg_namelen,
+                    .msg_namelen = w->in->name_len,
                     .msg_iov = &vectors[count],
                     .msg_iovlen = 1}};
   }
@@ -242,7 +258,7 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
   do got = recvmmsg(fd, messages, count, MSG_DONTWAIT, NULL);
   while (got < 0 && errno == EINTR);
   if (got < 0) {
-    if (errno == EAGAIN) w->readable = w->hung = 0;
+    if (errno == EAGAIN) w->readable = w->unsure = 0;
     else in_ends(r, w, -errno);
     return;
   }
@@ -256,7 +272,7 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
                  ((uint32_t)buffers[i]->bid << IORING_CQE_BUFFER_SHIFT));
   }
   r->buffer_head = (uint16_t)(r->buffer_head + got);
-  if ((uint32_t)got < count && !w->hung) w->readable = 0;
+  if ((uint32_t)got < count && !w->unsure) w->readable = 0;
 }
 
 /* --- Sending ------------------------------------------------------------------------------- */
@@ -335,14 +351,23 @@ static void send_ready(struct tl_ready* r, int fd, struct watched* w) {
 
 /* --- Taking SQEs --------------------------------------------------------------------------- */
 
+/* How long names are, of the struct msghdr that a recvmsg comes with; or -errno. */
+static int name_length(const struct io_uring_sqe* sqe) {
+  const struct msghdr* const header = (const struct msghdr*)(uintptr_t)sqe->addr;
+  if (!header) return -EFAULT;
+  return header->msg_namelen > UINT16_MAX ? -EINVAL : (int)header->msg_namelen;
+}
+
 static void begin_in(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = find(r, sqe->fd);
-  int const failed = !w ? -ENOMEM : w->in ? -EBUSY : tell(r, sqe->fd, w);
+  int const name = w && sqe->opcode == TL_OP_RECVMSG ? name_length(sqe) : 0;
+  int const failed = !w ? -errno : name < 0 ? name : w->in ? -EBUSY : tell(r, sqe->fd, w);
   struct request* const q = failed ? NULL : request_from(r, sqe);
   if (!q) {
     complete(r, sqe->user_data, failed ? failed : -ENOMEM, 0);
     return;
   }
+  q->name_len = (uint16_t)name;
   w->in = q;
   if (w->readable) list(r, sqe->fd);
 }
@@ -356,7 +381,7 @@ static void append_out(struct watched* w, struct request* q) {
 static void begin_out(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = find(r, sqe->fd);
   int const connects = sqe->opcode == TL_OP_CONNECT;
-  int failed = w ? 0 : -ENOMEM;
+  int failed = w ? 0 : -errno;
   if (!failed && connects) {
     int const c = connect(sqe->fd, (const struct sockaddr*)(uintptr_t)sqe->addr,
                           (socklen_t)sqe->off);
@@ -377,66 +402,77 @@ static void begin_out(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   if (w->writable) list(r, sqe->fd);
 }
 
-static void forget(struct tl_ready* r, int fd) {
-  if (fd < 0 || fd >= r->fds_size) return;
-  r->fds[fd].told = r->fds[fd].readable = r->fds[fd].writable = r->fds[fd].hung = 0;
+static void forget(struct watched* w) {
+  w->told = w->readable = w->writable = w->unsure = 0;
 }
 
-static uint32_t standing(const struct watched* w) {
-  uint32_t count = w->in ? 1 : 0;
-  for (const struct request* q = w->out; q; q = q->next) count++;
-  return count;
-}
-
-/* By descriptor (all of it), or by user_data (the standing receive). */
-static void cancel(struct tl_ready* r, const struct io_uring_sqe* sqe) {
-  struct watched* const w = sqe->fd >= 0 && sqe->fd < r->fds_size ? &r->fds[sqe->fd] : NULL;
-  int32_t count = 0;
-  int const all = (sqe->cancel_flags & TL_CANCEL_FD) != 0;
-  if (w && w->in && (all || w->in->user_data == sqe->addr)) {
+/* Ends what stands on a descriptor, as far as there is room; 0: not all of it. One more completion
+ * still fits. */
+static int end_standing(struct tl_ready* r, struct watched* w, int32_t* count) {
+  if (w->in && room(r) > 1) {
     in_ends(r, w, -ECANCELED);
-    count++;
+    ++*count;
   }
+  for (; w->out && room(r) > 1; ++*count) out_ends(r, w, -ECANCELED);
+  return !w->in && !w->out && room(r) > 0;
+}
+
+/* All of a descriptor's. Its result is how many there were at the end: of more than there was room
+ * for, the last ones. */
+static int cancel_all(struct tl_ready* r, const struct io_uring_sqe* sqe) {
+  struct watched* const w = known(r, sqe->fd);
+  int32_t count = 0;
   /* What was queued before it has its turn first, as in the ring. */
-  if (w && all && w->out && w->writable) send_ready(r, sqe->fd, w);
-  while (w && all && w->out) {
-    out_ends(r, w, -ECANCELED);
-    count++;
-  }
+  if (w && w->out && w->writable) send_ready(r, sqe->fd, w);
+  if (w && !end_standing(r, w, &count)) return 0;
   complete(r, sqe->user_data, count ? count : -ENOENT, 0);
   /* Whoever cancels all closes next, and perhaps not through us. */
-  if (w && all && w->told) {
+  if (w && w->told) {
     epoll_ctl(r->epoll, EPOLL_CTL_DEL, sqe->fd, NULL);
-    forget(r, sqe->fd);
+    forget(w);
   }
+  return 1;
 }
 
-/* Completions one SQE may give at once. */
-static uint32_t needs(const struct tl_ready* r, const struct io_uring_sqe* sqe) {
-  if (sqe->opcode != TL_OP_CANCEL || sqe->fd < 0 || sqe->fd >= r->fds_size) return 1;
-  return 1 + standing(&r->fds[sqe->fd]);
+/* The standing receive, by its user_data. */
+static int cancel_one(struct tl_ready* r, const struct io_uring_sqe* sqe) {
+  struct watched* const w = known(r, sqe->fd);
+  int const found = w && w->in && w->in->user_data == sqe->addr;
+  if (found && room(r) < 2) return 0;
+  if (found) in_ends(r, w, -ECANCELED);
+  complete(r, sqe->user_data, found ? 1 : -ENOENT, 0);
+  return 1;
 }
 
-static void take(struct tl_ready* r, const struct io_uring_sqe* sqe) {
+/* A request never outlives its descriptor here: the number will be another file's. */
+static int close_all(struct tl_ready* r, const struct io_uring_sqe* sqe) {
+  struct watched* const w = known(r, sqe->fd);
+  int32_t count = 0;
+  if (w && !end_standing(r, w, &count)) return 0;
+  if (w) forget(w);
+  complete(r, sqe->user_data, close(sqe->fd) ? -errno : 0, 0);
+  return 1;
+}
+
+/* There is room for one completion. 0: for this one it needs more, come again. */
+static int take(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   switch (sqe->opcode) {
     case TL_OP_ACCEPT:
     case TL_OP_RECV:
     case TL_OP_RECVMSG:
       begin_in(r, sqe);
-      return;
+      return 1;
     case TL_OP_SEND:
     case TL_OP_CONNECT:
       begin_out(r, sqe);
-      return;
+      return 1;
     case TL_OP_CANCEL:
-      cancel(r, sqe);
-      return;
+      return sqe->cancel_flags & TL_CANCEL_FD ? cancel_all(r, sqe) : cancel_one(r, sqe);
     case TL_OP_CLOSE:
-      forget(r, sqe->fd);
-      complete(r, sqe->user_data, close(sqe->fd) ? -errno : 0, 0);
-      return;
+      return close_all(r, sqe);
     default:
       complete(r, sqe->user_data, -EINVAL, 0);
+      return 1;
   }
 }
 
@@ -447,8 +483,7 @@ static int take_all(struct tl_ready* r, uint32_t submit) {
   for (; count < submit && head + count != tail; count++) {
     const struct io_uring_sqe* const sqe = (const struct io_uring_sqe*)(const void*)r->ring->sqes +
                                            ((head + count) & (r->ring->sq_entries - 1));
-    if (room(r) < needs(r, sqe)) break;
-    take(r, sqe);
+    if (room(r) == 0 || !take(r, sqe)) break;
   }
   atomic_store(word(r, r->ring->sq_head), head + count);
   return (int)count;
@@ -461,10 +496,10 @@ static void ask_epoll(struct tl_ready* r) {
   int const count = epoll_wait(r->epoll, events, TL_EVENTS, 0);
   for (int i = 0; i < count; i++) {
     int const fd = events[i].data.fd;
-    struct watched* const w = fd < r->fds_size ? &r->fds[fd] : NULL;
+    struct watched* const w = known(r, fd);
     if (!w || !w->told) continue; /* closed, and its number is another file's */
     uint32_t const e = events[i].events;
-    if (e & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) w->hung = 1;
+    if (e & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) w->unsure = 1;
     if (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) w->readable = 1;
     if (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) w->writable = 1;
     if (has_turn(w)) list(r, fd);

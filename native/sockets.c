@@ -19,6 +19,8 @@
 #define TL_SQ_CQ_OVERFLOW 2u
 #define TL_SQ_TASKRUN 4u
 #define TL_CQ_PER_SQ 8 /* a standing request completes many times */
+#define TL_ENTRIES_MAX 4096u
+#define TL_BUFFERS_MAX (TL_SOCKETS_BUFFER_RING / 16u) /* entries of 16 bytes */
 #define TL_CLOSE_TRIES 200 /* x 1 ms */
 
 /* struct io_uring_buf_reg, which older headers lack. */
@@ -52,7 +54,17 @@ static int open_ring(struct tl_sockets* s, const struct tl_sockets_options* o, i
   return failed;
 }
 
+static int is_power_of_two(uint32_t n) { return n && !(n & (n - 1)); }
+
+static int make_sense(const struct tl_sockets_options* o) {
+  return is_power_of_two(o->entries) && o->entries <= TL_ENTRIES_MAX &&
+         is_power_of_two(o->buffers) && o->buffers <= TL_BUFFERS_MAX &&
+         o->arena_size >= TL_SOCKETS_BUFFER_RING &&
+         o->slots <= (o->arena_size - TL_SOCKETS_BUFFER_RING) / sizeof(int32_t);
+}
+
 int tl_sockets_open(struct tl_sockets* s, const struct tl_sockets_options* o, int eventfd) {
+  if (!make_sense(o)) return -EINVAL;
   s->arena_size = o->arena_size;
   s->slots = o->slots;
   s->arena = tl_map(s->arena_size);
@@ -72,6 +84,7 @@ int tl_sockets_open(struct tl_sockets* s, const struct tl_sockets_options* o, in
 }
 
 int tl_sockets_enter(struct tl_sockets* s, uint32_t submit, uint32_t flags) {
+  if (!s->open) return -EBADF;
   return s->ready ? tl_ready_enter(s->ready, submit, flags)
                   : tl_ring_enter(&s->ring, submit, 0, flags);
 }

@@ -4,6 +4,8 @@
 
 #include "binding.h"
 
+#define TL_ARENA_LIMIT 4294967296.0 /* it crosses no 4 GiB line */
+
 /* socketsOpen(wantRing, entries, buffers, slots, arenaBytes): once per kernel. */
 static napi_value sockets_open(napi_env env, napi_callback_info info) {
   napi_value args[5];
@@ -12,12 +14,13 @@ static napi_value sockets_open(napi_env env, napi_callback_info info) {
   struct tl_kernel* const k = b->kernel;
   bool want_ring = false;
   napi_get_value_bool(env, args[0], &want_ring);
+  double const arena = tl_napi_number(env, args[4], 0);
   struct tl_sockets_options const options = {
       .want_ring = want_ring,
       .entries = (uint32_t)tl_napi_int(env, args[1], 512),
       .buffers = (uint32_t)tl_napi_int(env, args[2], 128),
       .slots = (uint32_t)tl_napi_int(env, args[3], 0),
-      .arena_size = (size_t)tl_napi_number(env, args[4], 0)};
+      .arena_size = arena >= 0 && arena < TL_ARENA_LIMIT ? (size_t)arena : 0};
   int failed = k->sockets.arena ? -EALREADY
                                 : tl_sockets_open(&k->sockets, &options, k->crew.eventfd);
   if (failed) return tl_napi_throw_errno(env, "cannot map memory for sockets", -failed);
@@ -64,7 +67,10 @@ static napi_value trap(napi_env env, napi_callback_info info) {
   napi_value args[1];
   struct tl_binding* const b = tl_method_args(env, info, 1, args);
   if (!b) return NULL;
-  tl_chain_run(&b->kernel->crew.desk, (uint32_t)tl_napi_int(env, args[0], 0));
+  const struct tl_desk* const desk = &b->kernel->crew.desk;
+  uint32_t const id = (uint32_t)tl_napi_int(env, args[0], -1);
+  if (id < desk->pages_max * TL_ENTRIES_PER_PAGE) tl_chain_run(desk, id);
+  else napi_throw_range_error(env, NULL, "trapless: there is no such entry");
   return NULL;
 }
 
