@@ -1,6 +1,7 @@
 /* Readiness alone (ready.c): what epoll's edges do not tell, requests that make no sense, and
  * descriptors whose numbers come back as another file's. */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <sys/timerfd.h>
 
 #include "../ready.h"
@@ -191,6 +192,10 @@ TEST(a_number_given_back_and_taken_again) {
     put_cancel_fd(fds[0], 2);
     CHECK_EQ(await(1).result, -ECANCELED);
     await(2);
+    enter();
+    CHECK_EQ(send(fds[1], "z", 1, 0), 1); /* is not for us any more: the loop sleeps on */
+    struct pollfd p = {.fd = tl_sockets_ready_fd(&queue), .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 20), 0);
     for (int i = 0; i < 2; i++) close(fds[i]);
     if (test_failures) break;
   }

@@ -275,6 +275,27 @@ TEST(cancel_ends_a_receive_and_a_send_then_close) {
   queue_close();
 }
 
+/* As destroy() right after a write does: what was queued before has its turn first. */
+TEST(what_is_queued_before_a_cancel_leaves) {
+  QUEUE_OPEN(8);
+  int fds[2];
+  tcp_pair(fds);
+  for (int known = 0; known < 2; known++) {
+    put_send(fds[0], "hello", 5, MSG_WAITALL, 1);
+    put_send(fds[0], "there", 5, MSG_WAITALL, 2);
+    put_cancel_fd(fds[0], 3);
+    CHECK_EQ(await(1).result, 5);
+    CHECK_EQ(await(2).result, 5);
+    await(3);
+    char text[10];
+    CHECK_EQ(recv(fds[1], text, 10, MSG_WAITALL), 10);
+    CHECK_BYTES(text, "hellothere", 10);
+  }
+  for (int i = 0; i < 2; i++) close(fds[i]);
+  quiet();
+  queue_close();
+}
+
 TEST(a_listener_closed_with_an_accept_in_flight) {
   QUEUE_OPEN(8);
   for (int round = 0; round < 20; round++) {
@@ -492,6 +513,7 @@ int main(int argc, char** argv) {
   RUN_BOTH(sends_wait_for_room_and_keep_their_order);
   RUN_BOTH(a_short_send);
   RUN_BOTH(cancel_ends_a_receive_and_a_send_then_close);
+  RUN_BOTH(what_is_queued_before_a_cancel_leaves);
   RUN_BOTH(a_listener_closed_with_an_accept_in_flight);
   RUN_BOTH(a_receive_is_taken_back_and_begun_anew);
   RUN_BOTH(cancel_of_more_than_the_queue_holds);
