@@ -49,6 +49,17 @@ int __wrap_munmap(void* at, size_t size) {
   return __real_munmap(at, size);
 }
 
+/* Of a number that is not open, and could be another thread's new file. */
+static _Atomic int closed_twice;
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_close(int fd) {
+  int const result = __real_close(fd);
+  if (result && errno == EBADF) closed_twice++;
+  return result;
+}
+
 /* --- Helpers ------------------------------------------------------------------------------- */
 
 /* As src/kernel/sockets/ does: closed with the thread from here on. */
@@ -207,6 +218,7 @@ TEST(the_end_of_everything_in_flight) {
   uint64_t const started = test_now_ns();
   queue_close();
   CHECK_LE(test_now_ns() - started, 1000000000);
+  CHECK_EQ(closed_twice, 0);
   CHECK(!is_open(listening));
   CHECK(is_open(fds[0][0])); /* borrowed */
   for (int i = 1; i < COUNT; i++) CHECK(!is_open(fds[i][0]));
@@ -241,6 +253,7 @@ TEST(connections_accepted_at_the_end) {
   /* ... whose completion is still in the queue. */
   atomic_fetch_sub(queue_word(queue.ring.cq_head), 1);
   queue_close();
+  CHECK_EQ(closed_twice, 0);
   CHECK(!is_open(seen));
   CHECK(!is_open(seen_too));
   close(listening);
@@ -329,6 +342,23 @@ TEST(the_end_with_a_full_queue) {
   CHECK(!is_open(fds[0]));
   CHECK(!is_open(from));
   close(fds[1]);
+}
+
+/* More of them than there are tries: one cancel ends all. */
+TEST(the_end_of_many) {
+  QUEUE_OPEN(8);
+  enum { COUNT = 300 };
+  static int fds[COUNT][2];
+  for (int i = 0; i < COUNT; i++) {
+    unix_pair(fds[i], SOCK_STREAM);
+    put_recv(fds[i][0], 1);
+  }
+  enter();
+  queue_close();
+  for (int i = 0; i < COUNT; i++) {
+    close(fds[i][0]);
+    close(fds[i][1]);
+  }
 }
 
 /* After the end nothing is written: the arena would be other memory by then. */
@@ -420,6 +450,7 @@ int main(int argc, char** argv) {
   RUN_BOTH(the_end_under_load);
   RUN_BOTH(what_was_queued_last_still_leaves);
   RUN_BOTH(the_end_with_a_full_queue);
+  RUN_BOTH(the_end_of_many);
   RUN_BOTH(memory_is_left_alone_after_the_end);
   RUN_BOTH(completions_ring_the_eventfd_unless_muted);
   RUN_BOTH(one_per_thread);

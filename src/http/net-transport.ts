@@ -35,6 +35,10 @@ class NetTransport implements Transport {
     return this.#socket.destroyed;
   }
 
+  get congested(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
   get remoteAddress(): TransportAddress | null {
     const { remoteAddress, remoteFamily, remotePort } = this.#socket;
     if (remoteAddress === undefined) return null;

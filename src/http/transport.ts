@@ -33,6 +33,8 @@ export interface Transport {
   // biome-ignore lint/suspicious/noExplicitAny: the user's own
   data: any;
   readonly closed: boolean;
+  /** write() has returned false and onDrain is still to come. */
+  readonly congested: boolean;
   readonly remoteAddress: TransportAddress | null;
   /** What is written in one turn leaves together. False: enough, wait for onDrain. */
   write(data: Uint8Array | string, encoding?: 'utf8' | 'latin1'): boolean;

@@ -151,6 +151,11 @@ export class Connection implements SocketOwner {
     return this.#state >= CLOSING;
   }
 
+  /** write() has returned false and onDrain is still to come. */
+  get congested(): boolean {
+    return this.#congested && this.#state <= CONNECTING;
+  }
+
   get paused(): boolean {
     return this.#is(PAUSED);
   }

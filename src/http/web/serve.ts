@@ -43,7 +43,7 @@ export interface ServeOptions {
   readonly idleTimeout?: number;
   /** Seconds for a request's head. Default 60; 0: for ever. */
   readonly headersTimeout?: number;
-  /** Seconds until a request with a body must have come and been answered. Default 300; 0: for ever. */
+  /** Seconds for a request's body. Default 300; 0: for ever. An answer takes as long as it takes. */
   readonly requestTimeout?: number;
   /** Whether globalThis.Response becomes the light one, and what belongs to it. Default true. */
   readonly globals?: boolean;

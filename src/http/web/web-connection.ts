@@ -55,6 +55,8 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
   #closing = false;
   #paused = false;
   #drained: (() => void) | null = null;
+  /** What the body was failed with: no error of the handler's that comes back as a rejection. */
+  #fault: unknown = null;
 
   constructor(server: WebServer, transport: Transport) {
     this.#server = server;
@@ -72,7 +74,7 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
 
   ended(): void {
     const error = this.#parser.finish();
-    if (error !== null) this.#body?.fail(new Error('the client ended in mid-request'));
+    if (error !== null) this.#failBody(new Error('the client ended in mid-request'));
     if (error !== null && !this.#answering) return this.#close();
     if (this.#answering) this.keepAlive = false;
     else this.#close();
@@ -88,7 +90,7 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
     this.#closing = true;
     this.#parser.stop();
     const reason = new DOMException('The client is gone', 'AbortError');
-    this.#body?.fail(reason);
+    this.#failBody(reason);
     if (this.#answering) this.#request?.abort(reason);
     this.drained();
     this.#server.gone(this);
@@ -97,7 +99,8 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
   /** Too late: a request that was begun is told so. */
   expired(): void {
     if (this.#closing) return this.#transport.destroy();
-    if (this.#parser.inMessage && !this.#answering) return this.#refuse(408);
+    const answered = this.#headOut || (this.#request !== null && !this.#answering);
+    if (this.#parser.inMessage && !answered) return this.#refuse(408);
     this.#transport.destroy();
   }
 
@@ -131,7 +134,7 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
     if (body === null) return;
     body.push(bytes, start, end);
     if (body.received <= this.#server.maxBodySize) return;
-    body.fail(new RangeError(`a body of more than ${this.#server.maxBodySize} bytes`));
+    this.#failBody(new RangeError(`a body of more than ${this.#server.maxBodySize} bytes`));
     this.#refuse(413);
   }
 
@@ -140,8 +143,13 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
     if (this.#closing) return;
     if (this.#body === null) this.#dispatch();
     else this.#body.finish();
-    if (this.#answering) parser.pause();
-    else this.#waits();
+    if (this.#answering) {
+      parser.pause();
+      this.deadline = 0; // the answer takes as long as it takes
+    } else if (this.#transport.congested) {
+      parser.pause();
+      this.#waitForReader();
+    } else this.#waits();
   }
 
   #expects(parser: RequestParser): boolean {
@@ -216,6 +224,7 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
 
   /** The handler failed, or its answer did, perhaps half way. */
   async #rescue(error: unknown, request: LightRequest): Promise<void> {
+    if (error === this.#fault) return this.#close();
     try {
       const response = await this.#server.failed(error, request);
       if (!this.#answering || this.#closing) return;
@@ -272,6 +281,7 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
 
   #next(): void {
     if (!this.#parser.paused) return;
+    if (this.#transport.congested) return this.#waitForReader();
     this.#waits();
     if (this.#paused) {
       this.#paused = false;
@@ -279,6 +289,17 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
     }
     this.#go(this.#parser.resume());
   }
+
+  /** A client that asks and asks and does not read: its next request stands until there is room
+   *  for the answer. */
+  #waitForReader(): void {
+    this.deadline = 0;
+    this.#drained = this.#goOn;
+  }
+
+  #goOn = (): void => {
+    if (!this.#closing) this.#next();
+  };
 
   /** For the next request. */
   #waits(): void {
@@ -307,10 +328,15 @@ export class WebConnection implements RequestSink, BodySource, Exchange {
     this.#transport.resume();
   }
 
+  #failBody(error: Error): void {
+    this.#fault = error;
+    this.#body?.fail(error);
+  }
+
   /* --- Closing -------------------------------------------------------------------------------- */
 
   #refuse(status: number): void {
-    this.#body?.fail(new Error(`the request was refused with ${status}`));
+    this.#failBody(new Error(`the request was refused with ${status}`));
     if (!this.#headOut) sendStatus(this.#transport, status);
     this.#answering = false;
     this.#close();

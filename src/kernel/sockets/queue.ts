@@ -39,6 +39,9 @@ export class SocketQueue {
   turn = 0;
   /** Kernel entries made. */
   enters = 0;
+  /** Called with each completion that is moved out of Linux's way, before Linux may overwrite it:
+   *  the addon, which looks into the queue when a thread ends, will not find it there. */
+  onStash: (userData: number, result: number) => void = () => {};
 
   readonly #native: NativeKernel;
   readonly #words: Int32Array;
@@ -162,6 +165,7 @@ export class SocketQueue {
     for (; head !== tail; head = (head + 1) | 0) {
       const at = this.#cqes + (head & this.#cqMask) * CQE_WORDS;
       for (let i = 0; i < CQE_WORDS; i++) this.#stash.push(words[at + i]);
+      this.onStash(words[at + CQE.userData], words[at + CQE.result]);
     }
     this.#localCqHead = this.#cqTail = tail;
     this.release();

@@ -100,6 +100,8 @@ export class Sockets implements Source {
   /** Run before the next enter, and when buffers were given back. */
   #dirty: (() => void)[] = [];
   #starved: (() => void)[] = [];
+  /** Connections that are accepted and not delivered yet, and the slots that note them. */
+  readonly #unseen = new Map<number, number>();
 
   constructor(kernel: Kernel, native: NativeKernel, ring: boolean) {
     this.kernel = kernel;
@@ -115,6 +117,7 @@ export class Sockets implements Source {
     this.arena = Buffer.from(mapped.arena, 0, ARENA_BYTES) as NodeBuffer;
     this.#descriptors = new Int32Array(mapped.arena, DESCRIPTORS_AT, SLOTS_MAX);
     this.queue = new SocketQueue(native, mapped);
+    this.queue.onStash = (userData, result) => this.#noteUnseen(userData, result);
     this.#buffers = new BufferRing(mapped.arena, this.#low, this.#high);
     this.nonBlocking = mapped.ready !== 0;
     this.socketFlags = SOCK_CLOEXEC | (mapped.ready ? SOCK_NONBLOCK : 0);
@@ -142,6 +145,24 @@ export class Sockets implements Source {
     this.#owners[slot] = null;
     this.#freeSlots.push(slot);
     this.#open--;
+  }
+
+  /** Should this thread end before a connection is delivered, nobody else could close it. */
+  #noteUnseen(userData: number, result: number): void {
+    if (userData >>> SLOT_BITS !== KIND.accept || result < 0) return;
+    const slot = this.#freeSlots.pop() ?? this.#owners.length;
+    if (slot === SLOTS_MAX) return;
+    this.#owners[slot] = null;
+    publish(this.#descriptors, slot, result + 1);
+    this.#unseen.set(result, slot);
+  }
+
+  #seen(fd: number): void {
+    const slot = this.#unseen.get(fd);
+    if (slot === undefined) return;
+    this.#unseen.delete(fd);
+    publish(this.#descriptors, slot, 0);
+    this.#freeSlots.push(slot);
   }
 
   /* --- Requests ------------------------------------------------------------------------------ */
@@ -279,6 +300,7 @@ export class Sockets implements Source {
         this.#buffers.give(buffer);
       }
       if (kind === KIND.none) continue;
+      if (kind === KIND.accept && this.#unseen.size > 0) this.#seen(queue.result);
       if (owners[userData & SLOT_MASK]?.completed(kind, queue.result, flags)) tick();
     }
     queue.release();

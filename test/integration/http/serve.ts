@@ -401,6 +401,22 @@ export function serveTests(): void {
     assert.equal(statusOf(await idle.end()), 200);
   });
 
+  test('an answer takes longer than a connection may idle', async () => {
+    const { port } = await start(
+      async ({ url }) => {
+        if (url.endsWith('/slow')) await new Promise((resolve) => setTimeout(resolve, 3000));
+        return new Response(url.slice(-4));
+      },
+      { idleTimeout: 1, requestTimeout: 1 },
+    );
+    const client = await RawClient.connect(port);
+    client.write(get('/fast'));
+    await client.until('fast');
+    client.write(get('/slow', 'Content-Length: 3\r\n') + 'abc');
+    await client.until('slow');
+    client.socket.destroy();
+  });
+
   test('stop: answers what was begun, then ends', async () => {
     const begun = gate();
     const go = gate();
