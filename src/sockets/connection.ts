@@ -153,7 +153,7 @@ export class Connection implements SocketOwner {
 
   /** write() has returned false and onDrain is still to come. */
   get congested(): boolean {
-    return this.#congested && this.#state <= CONNECTING;
+    return this.#is(CONGESTED) && this.#state <= CONNECTING;
   }
 
   get paused(): boolean {
