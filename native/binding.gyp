@@ -4,7 +4,8 @@
       "target_name": "trapless",
       "sources": [
         "addon.c", "napi_util.c", "kernel.c", "loop.c", "crew.c", "ring.c", "spot.c", "execute.c", "attempt.c",
-        "pack.c", "map.c", "sockets.c", "ready.c", "sockets_binding.c", "hypervisor.c", "hypervisor_binding.c"
+        "pack.c", "map.c", "sockets.c", "ready.c", "sockets_binding.c", "hypervisor.c", "hv_thread.c", "hv_switch.c",
+        "hv_credit.c", "hv_queue.c", "hv_vcpu.c", "hypervisor_binding.c"
       ],
       "cflags_c": ["-std=c11"],
       "cflags": [

@@ -372,13 +372,15 @@ TEST(a_yield_lets_the_others_run_and_begins_a_new_quantum) {
   finish();
 }
 
+static uint32_t sleep_us = 500, naps = 20;
+
 static void* sleeper(void* argument) {
   uint32_t const n = join(argument);
-  for (int i = 0; i < 20; i++) {
+  for (uint32_t i = 0; i < naps; i++) {
     tl_vcpu_block();
     tl_vcpu_halt(); /* nothing to stop: returns */
     tl_vcpu_yield();
-    test_sleep_us(500);
+    test_sleep_us(sleep_us);
     tl_vcpu_unblock();
     work[n]++;
   }
@@ -555,6 +557,13 @@ TEST(boost_lets_in_who_wakes_up) { CHECK_GE(interrupt(1, 0).early, 5); }
 TEST(without_boost_a_quantum_is_never_cut) { CHECK_EQ(interrupt(0, 0).early, 0); }
 TEST(the_ratelimit_protects_a_quantum_from_boost) { CHECK_EQ(interrupt(1, 30000).early, 0); }
 
+/* Alone meanwhile, the neighbour gets quantum after quantum without being switched. */
+TEST(the_ratelimit_protects_later_quanta_too) {
+  sleep_us = 45000;
+  naps = 6;
+  CHECK_EQ(interrupt(1, 30000).early, 0);
+}
+
 TEST(a_time_before_the_end_is_published) {
   with(TL_ROUND_ROBIN, 1, 2000);
   options.margin_ns = 300000;
@@ -709,6 +718,7 @@ int main(int argc, char** argv) {
   RUN(boost_lets_in_who_wakes_up);
   RUN(without_boost_a_quantum_is_never_cut);
   RUN(the_ratelimit_protects_a_quantum_from_boost);
+  RUN(the_ratelimit_protects_later_quanta_too);
   RUN(a_time_before_the_end_is_published);
   RUN(who_yielded_is_not_woken_at_the_end_of_that_quantum);
   RUN(who_yields_lets_those_without_credit_run);

@@ -1,6 +1,6 @@
 /**
  * The hypervisor, seen from who starts it (src/hypervisor.ts shows how). The work is done by a
- * thread of its own, in native/hypervisor.c.
+ * thread of its own, in native/hv_thread.c.
  */
 import type { NativeHypervisor, NativeHypervisorStats } from '../native/addon.ts';
 import { ShareInfo } from '../share-info/share-info.ts';

@@ -1,5 +1,5 @@
 /**
- * Which vCPU runs next: Xen's credit scheduler, or round robin, as in native/hypervisor.c. Keeps
+ * Which vCPU runs next: Xen's credit scheduler, or round robin, as in native/hv_credit.c. Keeps
  * the runnable vCPUs that are not running; the machine does the switching.
  *
  *   scheduler.add(vcpu)          runnable again: behind everybody
