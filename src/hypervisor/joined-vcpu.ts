@@ -29,6 +29,19 @@ export function joinHypervisor(ticket: HypervisorTicket, vm: number, index: numb
   return new JoinedVcpu(ticket, vm, index);
 }
 
+/** What a vCPU asks of its hypervisor: the addon, or, in the lab, somebody who plays it (drill.ts). */
+export type Hypercalls = Pick<
+  Addon,
+  | 'vcpuJoin'
+  | 'vcpuLeave'
+  | 'vcpuYield'
+  | 'vcpuHalt'
+  | 'vcpuKick'
+  | 'vcpuBlock'
+  | 'vcpuUnblock'
+  | 'shareInfoRelease'
+>;
+
 export class JoinedVcpu implements Vcpu {
   readonly id: number;
   readonly count: number;
@@ -37,17 +50,25 @@ export class JoinedVcpu implements Vcpu {
   /** Measured before anybody preempts this thread. */
   readonly #clockOffset = clockOffsetNs();
   readonly #ticket: HypervisorTicket;
-  readonly #addon: Addon;
+  readonly #addon: Hypercalls;
+  readonly #pause: (iterations: number) => void;
   #joined = true;
 
   /** @internal Use `joinHypervisor`. */
-  constructor(ticket: HypervisorTicket, vm: number, index: number) {
+  constructor(
+    ticket: HypervisorTicket,
+    vm: number,
+    index: number,
+    addon: Hypercalls = machine(),
+    pause = relax,
+  ) {
     const { vms } = ticket;
     if (!(vm in vms)) throw new RangeError(`trapless: no VM ${vm} of ${vms.length}`);
     if (!Number.isInteger(index) || index < 0 || index >= vms[vm])
       throw new RangeError(`trapless: no vCPU ${index} of ${vms[vm]} in VM ${vm}`);
     this.#ticket = ticket;
-    this.#addon = machine();
+    this.#addon = addon;
+    this.#pause = pause;
     this.count = vms[vm];
     this.first = vms.slice(0, vm).reduce((sum, vcpus) => sum + vcpus, 0);
     this.id = this.first + index;
@@ -77,7 +98,7 @@ export class JoinedVcpu implements Vcpu {
   }
 
   relax(iterations: number): void {
-    relax(iterations);
+    this.#pause(iterations);
   }
 
   /**

@@ -13,10 +13,19 @@
  * ghost is preempted and runs again, and at last it unlocks.
  */
 import { SHARE_INFO, VCPU_STATE } from '../../abi/share-info.ts';
+import { type Hypercalls, JoinedVcpu } from '../../hypervisor/joined-vcpu.ts';
+import type { HypervisorTicket } from '../../hypervisor/options.ts';
 import { type Lock, type LockKind, type LockOptions, wordsOf } from '../../locks/index.ts';
 import { ShareInfo } from '../../share-info/share-info.ts';
-import { monotonicNs, relax, type Vcpu } from '../../share-info/vcpu.ts';
+import { monotonicNs, relax } from '../../share-info/vcpu.ts';
 
+const TICKET: HypervisorTicket = {
+  id: 0,
+  pcpus: 1,
+  scheduler: 'credit',
+  sliceUs: 30_000,
+  vms: [2],
+};
 const ME = 0;
 const GHOST = 1;
 const ROUNDS = 40;
@@ -54,37 +63,26 @@ class Stage {
   }
 }
 
-class DrillVcpu implements Vcpu {
-  readonly count = 2;
-  readonly first = 0;
-  readonly id: number;
-  readonly info: ShareInfo;
-  readonly #timePasses: () => void;
-
-  constructor(id: number, info: ShareInfo, timePasses: () => void) {
-    this.id = id;
-    this.info = info;
-    this.#timePasses = timePasses;
-  }
-
-  nowNs(): number {
-    return monotonicNs();
-  }
-
-  yield(): void {
-    this.#timePasses();
-  }
-
-  halt(): void {
-    this.#timePasses();
-  }
-
-  kick(_vcpu: number): void {}
-
-  relax(iterations: number): void {
+/** A real vCPU as far as V8 can see: with another class the branches would be known of that one. */
+function vcpuOn(stage: Stage, index: number, timePasses: () => void): JoinedVcpu {
+  const hypercalls: Hypercalls = {
+    vcpuJoin: () => stage.info.memory as ArrayBuffer,
+    vcpuLeave() {},
+    vcpuYield: timePasses,
+    vcpuHalt() {
+      timePasses();
+      return true;
+    },
+    vcpuKick() {},
+    vcpuBlock() {},
+    vcpuUnblock() {},
+    shareInfoRelease() {},
+  };
+  const pause = (iterations: number) => {
     relax(iterations);
-    this.#timePasses();
-  }
+    timePasses();
+  };
+  return new JoinedVcpu(TICKET, 0, index, hypercalls, pause);
 }
 
 /** Returns what was counted: how often each thing happened. */
@@ -103,8 +101,12 @@ export function drill(kind: LockKind, options: LockOptions = {}): Lock['stats'] 
   const memory = new Int32Array(new SharedArrayBuffer(4 * wordsOf(kind, 2)));
   // Soon out of patience, to see what comes then.
   const hurried = { ...options, spinThreshold: 8, shift: 4 };
-  const me = kind.create(memory, new DrillVcpu(ME, stage.info, timePasses), hurried);
-  const ghost = kind.create(memory, new DrillVcpu(GHOST, stage.info, () => {}), hurried);
+  const me = kind.create(memory, vcpuOn(stage, ME, timePasses), hurried);
+  const ghost = kind.create(
+    memory,
+    vcpuOn(stage, GHOST, () => {}),
+    hurried,
+  );
   for (let round = 0; round < ROUNDS; round++) {
     // js-mutex sleeps by Atomics.wait, and there is nobody else to wake it.
     const isTaken = kind.name !== 'js-mutex' && round % 4 !== 3;

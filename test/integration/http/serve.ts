@@ -412,7 +412,7 @@ export function serveTests(): void {
     const client = await RawClient.connect(port);
     client.write(get('/fast'));
     await client.until('fast');
-    client.write(get('/slow', 'Content-Length: 3\r\n') + 'abc');
+    client.write(`${get('/slow', 'Content-Length: 3\r\n')}abc`);
     await client.until('slow');
     client.socket.destroy();
   });
