@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Options, Sample } from '../../src/lab/locks/experiment.ts';
 import type { PointResult } from '../../src/lab/locks/run-point.ts';
-import { calibrate, settings } from '../../src/lab/locks/sim/calibrate.ts';
+import { at, calibrate, settings } from '../../src/lab/locks/sim/calibrate.ts';
 import { compare, compareSections } from '../../src/lab/locks/sim/compare.ts';
 import { large, largeSections } from '../../src/lab/locks/sim/large.ts';
 import type { Probed } from '../../src/lab/locks/sim/probe-run.ts';
@@ -31,10 +31,13 @@ const PROBED: Probed = {
     hypercallNs: 20,
     futexNs: 30,
     sectionNs: 300,
+    waitNs: 70,
+    ticketNs: 8,
   },
-  transferNs: 200,
+  distance: { transferNs: 200, roundNs: 700 },
   kickNs: 30_000,
   futexWakeNs: 20_000,
+  notifyNs: 9_000,
   loads: [
     {
       vcpus: 4,
@@ -61,7 +64,7 @@ const calibration = calibrate(PROBED, {
     ['ticket', 1_400_000],
     ['pv-ispinlock', 1_800_000],
   ]),
-  pair: 1_000_000,
+  pairs: new Map([['ticket', [{ rate: 1_000_000, distance: { transferNs: 40, roundNs: 400 } }]]]),
 });
 const silent = new Progress({ silent: true });
 
@@ -72,11 +75,8 @@ test('one thread alone, and two, are simulated as they were measured', () => {
     ['ticket', 2, 1_000_000],
   ] as const) {
     const machine = { pcpus: vcpus, vms: [{ vcpus }], seconds: 1, seed: 7 };
-    const { acquisitionsPerS } = simulate({
-      lock,
-      ...machine,
-      ...settings(calibration, lock, vcpus),
-    });
+    const there = at(calibration, { transferNs: 40, roundNs: 400 });
+    const { acquisitionsPerS } = simulate({ lock, ...machine, ...settings(there, lock, vcpus) });
     assert.ok(Math.abs(acquisitionsPerS / measured - 1) < 0.02, `${acquisitionsPerS}`);
   }
 });
@@ -94,8 +94,8 @@ test('costs are the probes’, and delays come as often as they were seen', () =
 });
 
 test('one processor: what takes two keeps its default', () => {
-  const single = { ...PROBED, transferNs: null, kickNs: null, futexWakeNs: null };
-  const { costs } = calibrate(single, { alone: new Map(), pair: null });
+  const single = { ...PROBED, distance: null, kickNs: null, futexWakeNs: null, notifyNs: null };
+  const { costs } = calibrate(single, { alone: new Map(), pairs: new Map() });
   assert.deepEqual([costs.transferNs, costs.coldSectionNs, costs.wakeNs], [60, 0, 2_000]);
 });
 
@@ -114,8 +114,12 @@ const OPTIONS: Options = {
 /** A lock's run as if it had been so fast. */
 function sample(lock: 'ticket' | 'pv-ispinlock', perS: number): Sample {
   const half = { locks: { acquisitions: (perS * OPTIONS.seconds) / 2 } };
-  const order = [7, 6, 5, 4, 3, 2, 1, 0];
-  const result = { vms: [half, half], order, notes: [] } as unknown as PointResult;
+  const starts = [7, 6, 5, 4, 3, 2, 1, 0].map((vcpu) => ({ vcpu, atNs: 1e4, leftNs: 2e7 }));
+  const distances = [
+    { transferNs: 40, roundNs: 400 },
+    { transferNs: 200, roundNs: 900 },
+  ];
+  const result = { vms: [half, half], starts, distances, notes: [] } as unknown as PointResult;
   const place = { workload: 'micro', lock, vcpus: 4, vms: 2, pcpus: 2 };
   return { ...place, metrics: new Map(), unit: 'accesses', voids: [], results: [result] };
 }

@@ -6,7 +6,9 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { EngineLock } from '../../src/lab/sim/engine-lock.ts';
 import { DONE, HALT, type LockName, NEXT } from '../../src/lab/sim/lock-model.ts';
+import { NEVER, type Vcpu } from '../../src/lab/sim/machine-state.ts';
 import { LOCK_NAMES } from '../../src/lab/sim/models.ts';
 import { MUTANTS } from '../../src/lab/sim/mutants.ts';
 import { OVER, type Priority, Scheduler, UNDER } from '../../src/lab/sim/scheduler.ts';
@@ -144,9 +146,10 @@ test('a spinning vCPU costs no events', () => {
 });
 
 test('I-Spinlock 5.3: PSP is 20 times rarer than with ticket, and does not grow', () => {
-  const ticket = pair('ticket', 24, { pcpus: 12 });
+  const short = { pcpus: 12, seconds: 0.1 };
+  const ticket = pair('ticket', 24, short);
   for (const lock of ['hvm-ispinlock', 'pv-ispinlock'] as const) {
-    const informed = pair(lock, 24, { pcpus: 12 });
+    const informed = pair(lock, 24, short);
     assert.ok(informed.pspPer1000 * 20 <= ticket.pspPer1000, `${informed.pspPer1000}`);
     assert.ok(informed.acquisitionsPerS >= 5 * ticket.acquisitionsPerS);
   }
@@ -156,21 +159,21 @@ test('what jitter does to the informed locks: a convoy for the paper’s form, n
   // Slices end up to twice the margin early, or late.
   const jitter = { costs: { jitterNs: 200_000 }, seconds: 1, pcpus: 12 };
   const paper = pair('pv-ispinlock-paper', 24, jitter);
-  const told = pair('pv-ispinlock-paper', 24, { seconds: 1, pcpus: 12 });
+  const told = pair('pv-ispinlock-paper', 24, { seconds: 0.1, pcpus: 12 });
   assert.ok(paper.acquisitionsPerS < 0.1 * told.acquisitionsPerS, `${paper.acquisitionsPerS}`);
   // Without hypercalls the preempted one is waited for, with them it is let run.
   for (const [lock, times] of [
     ['hvm-ispinlock', 2],
     ['pv-ispinlock', 5],
   ] as const) {
-    const ours = pair(lock, 24, jitter);
+    const ours = pair(lock, 24, { ...jitter, seconds: 0.3 });
     assert.ok(ours.acquisitionsPerS > times * paper.acquisitionsPerS, `${ours.acquisitionsPerS}`);
     assert.ok(ours.pspPer1000 * 2 < paper.pspPer1000, `${ours.pspPer1000}`);
   }
 });
 
 test('the margin is room for what is shorter: then there is no PSP', () => {
-  const within = { costs: { jitterNs: 90_000 }, pcpus: 12 };
+  const within = { costs: { jitterNs: 90_000 }, pcpus: 12, seconds: 0.1 };
   assert.equal(pair('pv-ispinlock', 24, within).pspPer1000, 0);
   assert.ok(pair('pv-ispinlock', 24, { ...within, marginUs: 0 }).pspPer1000 > 0);
 });
@@ -321,4 +324,25 @@ test('options that make no sense are refused', () => {
   assert.throws(() => pair('tickets' as LockName, 4), /no lock is called 'tickets'/);
   assert.throws(() => pair('ticket', 0), /vcpus must be a whole number from 1, not 0/);
   assert.throws(() => pair('ticket', 4, { sliceUs: 0 }), /sliceUs must be more than 0, not 0/);
+});
+
+test('V8 has one lock around all futexes: others stand still while its owner is off', () => {
+  const lock = new EngineLock();
+  const [a, b] = [{}, {}] as unknown as [Vcpu, Vcpu];
+  const told: number[] = [];
+  const call = (nowNs: number) => ({
+    nowNs,
+    callNs: 100,
+    later: (doneNs: number) => void told.push(doneNs),
+  });
+  assert.equal(lock.take(a, call(0)), 100);
+  assert.equal(lock.take(b, call(40)), 200, 'one after the other');
+  lock.off(a, 150);
+  assert.equal(lock.take(a, call(210)), 310, 'a had done with it');
+  lock.off(a, 250);
+  assert.equal(lock.take(b, call(260)), NEVER);
+  lock.back(b, 300);
+  assert.deepEqual(told, []);
+  lock.back(a, 1_000);
+  assert.deepEqual(told, [1_160]);
 });

@@ -26,8 +26,10 @@ import {
   type WorkerOrder,
   type WorkerReport,
 } from '../workloads/order.ts';
+import { type Distance, PROBE_BYTES } from '../workloads/probe.ts';
 import { sumOfStats } from '../workloads/stats.ts';
 import { VoidRun, type WorkloadPlan } from '../workloads/workload.ts';
+import { distance } from './sim/probe-run.ts';
 import { vcpuProgram } from './vcpu-program.ts';
 
 export interface VmPlan {
@@ -49,6 +51,8 @@ export interface PointPlan {
   readonly scheduler?: SchedulerName;
   readonly lockOptions?: LockOptions;
   readonly timeHolds?: boolean;
+  /** Measure how far the processors are from each other, before and after. */
+  readonly distances?: boolean;
 }
 
 export interface VmResult {
@@ -71,10 +75,24 @@ export interface VmResult {
   readonly holds: readonly number[] | null;
 }
 
+/** A vCPU's first turn. */
+export interface Start {
+  /** Its global number. */
+  readonly vcpu: number;
+  /** After the start of all. */
+  readonly atNs: number;
+  /** What was left of its slice. */
+  readonly leftNs: number | null;
+  /** In the whole run, all its locks. */
+  readonly acquisitions: number;
+}
+
 export interface PointResult {
   readonly vms: readonly VmResult[];
-  /** Global numbers of the vCPUs in the order of their first turns. */
-  readonly order: readonly number[];
+  /** The vCPUs in the order of their first turns. */
+  readonly starts: readonly Start[];
+  /** If asked for: before the run and after it. */
+  readonly distances: readonly Distance[];
   /** What the reader should know of the run. */
   readonly notes: readonly string[];
   /** Of the hypervisor: preemptions against the published time, the 99th percentile. */
@@ -98,6 +116,8 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
     const control = new SharedArrayBuffer(4 * CONTROL.words);
     const guests = plan.vms.map((vm, number) => guest(plan, vm, number, scratch.path));
     const threads = plan.vms.reduce((sum, { vcpus }) => sum + vcpus, 0);
+    const pair = plan.distances ? new SharedArrayBuffer(PROBE_BYTES) : null;
+    const before = plan.vms.map((_, vm) => total(plan.vms.slice(0, vm).map(({ vcpus }) => vcpus)));
     const workers = guests.flatMap(({ plan: workloadPlan, ground, rehearsal }, vm) =>
       Array.from({ length: workloadPlan.vcpus }, (_, index) =>
         startWorker({
@@ -108,16 +128,22 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
           vm,
           index,
           ground,
-          rehearsal,
+          rehearsal: rehearsal && {
+            ground: rehearsal,
+            after: before[vm] + index - (index % 2),
+          },
           control,
           threads,
           ticket: hypervisor?.ticket ?? null,
+          distance: before[vm] + index < 2 ? pair : null,
           timeHolds: plan.timeHolds ?? false,
         }),
       ),
     );
     await startTogether(control, workers);
     const reports = await Promise.all(workers.map(({ report }) => report));
+    const distances = reports.flatMap((report) => report.distance ?? []).slice(0, 1);
+    if (plan.distances) distances.push(await distance());
     const startNs = new Float64Array(control)[START_NS];
     const machine = hypervisor?.stats() ?? null;
     const notes = new Set<string>();
@@ -132,10 +158,16 @@ export async function runPoint(plan: PointPlan): Promise<PointResult> {
       return vmResult(plan.vms[vm], own, startNs, finished, ranNs);
     });
     const { lateness, switching } = machine ?? {};
-    const order = [...reports.entries()].sort(([, a], [, b]) => a.beganNs - b.beganNs);
+    const starts = reports.map(({ beganNs, leftNs, locks }, vcpu) => ({
+      vcpu,
+      atNs: beganNs - startNs,
+      leftNs,
+      acquisitions: locks.acquisitions,
+    }));
     return {
       vms,
-      order: order.map(([number]) => number),
+      starts: starts.sort((a, b) => a.atNs - b.atNs),
+      distances,
       notes: [...notes],
       latenessNs: lateness?.p99Ns,
       switchingNs: switching?.p50Ns,

@@ -14,8 +14,12 @@ export interface Costs {
   /** A critical section is so much longer when the one before was on another processor: what it
    *  works on comes from there. */
   readonly coldSectionNs: number;
-  /** One turn of a PAUSE loop. */
+  /** One turn of a PAUSE loop, the look at what it waits for included. */
   readonly pauseNs: number;
+  /** Beside the algorithm: what a thread that had to wait does before and after. */
+  readonly waitNs: number;
+  /** And what an acquisition takes longer that came after waiting, for whatever else. */
+  readonly waitedNs: number;
   readonly clockNs: number;
   /** Into the hypervisor and back. */
   readonly hypercallNs: number;
@@ -38,8 +42,10 @@ export interface Costs {
   readonly delayEveryNs: number;
   /** The same just before a slice ends, until it does; one is taken at random for each slice. */
   readonly endDelaysNs: readonly number[];
-  /** Futex wait or wake, the system call alone. */
+  /** A futex call that finds nobody to wake, or no need to sleep. */
   readonly futexNs: number;
+  /** One that wakes somebody. */
+  readonly notifyNs: number;
   /** From a wake until the sleeper goes on, where it has its processor. */
   readonly futexWakeNs: number;
 }
@@ -51,6 +57,8 @@ export const COSTS: Costs = {
   spinnerNs: 10,
   coldSectionNs: 0,
   pauseNs: 40,
+  waitNs: 0,
+  waitedNs: 0,
   clockNs: 25,
   hypercallNs: 500,
   wakeNs: 2_000,
@@ -62,6 +70,7 @@ export const COSTS: Costs = {
   delaysNs: [],
   delayEveryNs: Number.POSITIVE_INFINITY,
   endDelaysNs: [],
-  futexNs: 1_500,
+  futexNs: 100,
+  notifyNs: 1_500,
   futexWakeNs: 1_500,
 };

@@ -92,9 +92,11 @@ export interface Steps {
   futexWake(word: number): void;
   /**
    * Marks, no operations: the thread begins to look whether it may take a ticket; it now has its
-   * place in the order; others can see that it has; the lock is free again.
+   * place in the order; others can see that it has; it begins to wait, where it may yet get the
+   * lock without spinning; the lock is free again.
    */
   asks(): void;
+  waits(): void;
   ticket(): void;
   took(): void;
   released(): void;

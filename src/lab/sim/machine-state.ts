@@ -25,6 +25,8 @@ export class Vcpu implements Schedulable {
   leftNs = 0;
   spinning = false;
   spinSinceNs = 0;
+  /** Spun or slept for the lock it now asks for. */
+  waited = false;
   /** The VM's changes when it began to look. */
   seenChanges = 0;
   /** Asleep in the guest (futex), which the hypervisor does not know of. */
@@ -78,6 +80,7 @@ export class Vm {
   sectionPcpu = -1;
   freedNs = 0;
 
+  waits = 0;
   lhp = 0;
   lwp = 0;
   holderPreemptedNs = 0;

@@ -11,6 +11,11 @@ export interface SimulatedVm {
   readonly workload?: 'micro' | 'cpu';
 }
 
+export interface Begin {
+  readonly atNs: number;
+  readonly leftNs: number;
+}
+
 export type Distribution = 'fixed' | 'uniform' | 'exponential';
 
 export interface SimulationOptions {
@@ -27,8 +32,9 @@ export interface SimulationOptions {
   readonly seed?: number;
   /** Who runs first: vCPUs by number, VM after VM. Default: the first of each VM, then the second. */
   readonly order?: readonly number[];
-  /** All processors but the first begin with a whole slice; otherwise those have any length. */
-  readonly inStep?: boolean;
+  /** On each processor: when the first vCPU begins, and what is left of its slice then. Default: at
+   *  once, and slices of any length. */
+  readonly begins?: readonly Begin[];
   readonly scheduler?: 'credit' | 'round-robin';
   /** Default 30,000, Xen's. */
   readonly sliceUs?: number;
@@ -62,7 +68,7 @@ export interface MachineOptions {
   readonly drain: boolean;
   readonly seed: number;
   readonly order: readonly number[] | null;
-  readonly inStep: boolean;
+  readonly begins: readonly Begin[];
   readonly scheduler: 'credit' | 'round-robin';
   readonly sliceNs: number;
   readonly marginNs: number;
@@ -81,6 +87,8 @@ export interface MachineOptions {
 export interface VmResult {
   readonly acquisitions: number;
   readonly acquisitionsPerS: number;
+  /** Acquisitions that had to wait. */
+  readonly waits: number;
   /** The paper's count: lock taken and released in different slices; ticket and lock likewise. */
   readonly lhp: number;
   readonly lwp: number;

@@ -73,7 +73,7 @@ function complete(options: SimulationOptions): MachineOptions {
     drain: options.drain ?? false,
     seed: options.seed ?? 1,
     order: options.order ?? null,
-    inStep: options.inStep ?? false,
+    begins: options.begins ?? [],
     scheduler: options.scheduler ?? 'credit',
     sliceNs: sliceUs * 1_000,
     marginNs: (options.marginUs ?? Math.min(100, Math.floor(sliceUs / 10))) * 1_000,

@@ -424,6 +424,8 @@ export class Stepper implements Steps {
     this.#fail('standstill', `thread ${this.#current} queues behind ${who}, which does not run`);
   }
 
+  waits(): void {}
+
   took(): void {
     if (this.#pcpus > 0) this.work[this.#at(this.#current) + TOOK] = TOLD;
   }

@@ -4,10 +4,11 @@
 import type { HypervisorTicket } from '../../hypervisor/options.ts';
 import type { LockName, LockOptions, LockStats } from '../../locks/index.ts';
 import type { WorkloadName } from './index.ts';
+import type { Distance } from './probe.ts';
 import type { Memory, Outcome, WorkloadPlan } from './workload.ts';
 
 /** Words of the control memory. */
-export const CONTROL = { ready: 0, start: 1, joined: 4, words: 6 } as const;
+export const CONTROL = { ready: 0, start: 1, joined: 4, rehearsed: 5, words: 6 } as const;
 /** Its double: CLOCK_MONOTONIC ns of the start, once `joined` counts every thread. */
 export const START_NS = 1;
 
@@ -16,6 +17,13 @@ export interface Ground {
   readonly memory: Memory;
   /** Locks on memory of their own, so that none shares a line with another. */
   readonly lockMemory: readonly SharedArrayBuffer[];
+}
+
+/** vCPUs rehearse together in pairs, one pair after the other. */
+export interface Rehearsal {
+  readonly ground: Ground;
+  /** How many vCPUs have their turn before. */
+  readonly after: number;
 }
 
 export interface WorkerOrder {
@@ -27,13 +35,15 @@ export interface WorkerOrder {
   readonly vm: number;
   readonly index: number;
   readonly ground: Ground;
-  /** The same once more, for what is done before the start; null where nothing is. */
-  readonly rehearsal: Ground | null;
+  /** What is done before the start; null where nothing is. */
+  readonly rehearsal: Rehearsal | null;
   readonly control: SharedArrayBuffer;
   /** Of all virtual machines. */
   readonly threads: number;
   /** null: no hypervisor, the threads run as Linux lets them. */
   readonly ticket: HypervisorTicket | null;
+  /** For two vCPUs: PROBE_BYTES on which they measure their distance just before the start. */
+  readonly distance: SharedArrayBuffer | null;
   /** Time every critical section (figure 3). */
   readonly timeHolds: boolean;
 }
@@ -46,11 +56,15 @@ export interface WorkerReport {
   readonly startNs: number;
   /** When it first ran after the start: vCPUs take turns. */
   readonly beganNs: number;
+  /** What was left of its slice then; null without a hypervisor. */
+  readonly leftNs: number | null;
   readonly endNs: number;
   /** Of all its locks, summed. */
   readonly locks: LockStats;
   /** Mean of `lql` as the informed locks saw it; null for others. */
   readonly queueLength: number | null;
+  /** Null unless asked for. */
+  readonly distance: Distance | null;
   /** Counts by HoldTimer's buckets; null unless asked for. */
   readonly holds: readonly number[] | null;
 }

@@ -4,6 +4,7 @@
  */
 import { joinHypervisor } from '../../hypervisor/joined-vcpu.ts';
 import type { HypervisorTicket } from '../../hypervisor/options.ts';
+import { Psp } from '../../locks/psp.ts';
 import type { Vcpu } from '../../share-info/vcpu.ts';
 import { micro, SECTION_LENGTH, section } from './micro.ts';
 
@@ -24,7 +25,8 @@ export interface ProbeOrder {
 const JOINED = 0;
 const BALL = 16;
 const SENT = 32; // of a kick: its time, as a double
-export const PROBE_WORDS = 64;
+const PROBE_WORDS = 64;
+export const PROBE_BYTES = 4 * PROBE_WORDS + micro.prepare({} as never).words.byteLength;
 
 /** Longer than anything a loop does by itself. */
 const GAP_NS = 3000;
@@ -40,6 +42,8 @@ export const BASICS = [
   'hypercallNs',
   'futexNs',
   'sectionNs',
+  'waitNs',
+  'ticketNs',
 ] as const;
 
 export function probe(order: ProbeOrder): number[] {
@@ -52,12 +56,14 @@ export function probe(order: ProbeOrder): number[] {
       case 'basics':
         return basics(words, vcpu);
       case 'transfer':
-        return [transfer(words, vcpu, order.index)];
+        return numbersOf(distance(order.words, vcpu, order.index));
       case 'kick':
         return kick(new Float64Array(order.words), words, vcpu, order.index);
       case 'futex':
-        return [futex(words, vcpu, order.index)];
+        return futex(words, vcpu, order.index);
       case 'delays':
+        // First for the compiler, whose work would be a delay, too.
+        for (let i = 0; i < 8; i++) delays(vcpu, 0.01);
         return delays(vcpu, order.seconds);
       default:
         return yields(vcpu, order.seconds);
@@ -87,6 +93,7 @@ const sink = { value: 0 };
 
 function basics(words: Int32Array, vcpu: Vcpu): number[] {
   const area = new Int32Array(micro.prepare({} as never).words);
+  const psp = new Psp(vcpu);
   const empty = cost(vcpu, 100_000, (i) => {
     sink.value = i;
   });
@@ -122,20 +129,53 @@ function basics(words: Int32Array, vcpu: Vcpu): number[] {
       }),
     ),
     less(cost(vcpu, 2_000, () => section(area, SECTION_LENGTH))),
+    less(
+      cost(vcpu, 20_000, () => {
+        psp.spinBegins();
+        psp.spinEnds();
+      }),
+    ),
+    less(cost(vcpu, 100_000, () => psp.ticket())),
   ];
 }
 
-/** Two threads write one word in turn: from a store until the other's is seen, half a round. */
-function transfer(words: Int32Array, vcpu: Vcpu, index: number): number {
-  const rounds = 50_000;
+/**
+ * How far two processors are from each other. Where a hypervisor below moves them among the cores of
+ * a larger machine, it is one thing now and another a few seconds later.
+ */
+export interface Distance {
+  /** A store until the other processor sees it. */
+  readonly transferNs: number;
+  /** And the micro-benchmark's section then, whose data come from there. */
+  readonly roundNs: number;
+}
+
+/** Two threads at the same time, on PROBE_BYTES of zeroes; `index` 0 and 1. */
+export function distance(memory: SharedArrayBuffer, vcpu: Vcpu, index: number): Distance {
+  const words = new Int32Array(memory);
+  const area = words.subarray(PROBE_WORDS);
+  return {
+    transferNs: inTurn(words, vcpu, index, () => {}),
+    roundNs: inTurn(words, vcpu, index, () => section(area, SECTION_LENGTH)),
+  };
+}
+
+function numbersOf({ transferNs, roundNs }: Distance): number[] {
+  return [transferNs, roundNs];
+}
+
+/** Half a round. */
+function inTurn(words: Int32Array, vcpu: Vcpu, index: number, once: () => void): number {
+  const rounds = 1_000;
   const batches: number[] = [];
   for (let batch = 0; batch < BATCHES; batch++) {
     const from = vcpu.nowNs();
-    for (let i = 0; i < rounds / BATCHES; i++) {
+    for (let i = 0; i < rounds; i++) {
       while ((Atomics.load(words, BALL) & 1) !== index);
+      once();
       Atomics.store(words, BALL, words[BALL] + 1);
     }
-    batches.push((vcpu.nowNs() - from) / (rounds / BATCHES) / 2);
+    batches.push((vcpu.nowNs() - from) / rounds / 2);
   }
   return middle(batches.slice(BATCHES / 5));
 }
@@ -159,9 +199,12 @@ function kick(times: Float64Array, words: Int32Array, vcpu: Vcpu, index: number)
   return latencies;
 }
 
-/** Two threads wait for each other by Atomics.wait: from notify until the other goes on. */
-function futex(words: Int32Array, vcpu: Vcpu, index: number): number {
+/** Two threads wait for each other by Atomics.wait: from notify until the other goes on; and what
+ *  notify itself takes where it wakes somebody. */
+function futex(words: Int32Array, vcpu: Vcpu, index: number): number[] {
   const rounds = 2_000;
+  let notifyNs = 0;
+  let woken = 0;
   const from = vcpu.nowNs();
   for (let i = 0; i < rounds; i++) {
     for (;;) {
@@ -170,9 +213,13 @@ function futex(words: Int32Array, vcpu: Vcpu, index: number): number {
       Atomics.wait(words, BALL, ball, 10);
     }
     Atomics.add(words, BALL, 1);
-    Atomics.notify(words, BALL, 1);
+    const before = vcpu.nowNs();
+    const woke = Atomics.notify(words, BALL, 1);
+    if (woke === 0) continue;
+    notifyNs += vcpu.nowNs() - before;
+    woken += woke;
   }
-  return (vcpu.nowNs() - from) / rounds / 2;
+  return [(vcpu.nowNs() - from) / rounds / 2, notifyNs / Math.max(1, woken)];
 }
 
 /**

@@ -23,7 +23,7 @@ import {
   type WorkerOrder,
   type WorkerReport,
 } from './order.ts';
-import { type ProbeOrder, probe } from './probe.ts';
+import { type Distance, distance, type ProbeOrder, probe } from './probe.ts';
 import { sumOfStats } from './stats.ts';
 import type { Site } from './workload.ts';
 
@@ -48,18 +48,21 @@ function lockOf(order: WorkerOrder, memory: SharedArrayBuffer, vcpu: Vcpu): Lock
  * Nobody works before everybody is a vCPU: with some of them not there yet it would be another
  * experiment. Returns when all are; CLOCK_MONOTONIC ns of that.
  */
-function startingLine({ control, threads, ticket }: WorkerOrder, vcpu: Vcpu): number {
+function startingLine(order: WorkerOrder, vcpu: Vcpu): number {
+  const { control, threads } = order;
   const words = new Int32Array(control);
   const start = new Float64Array(control);
   if (Atomics.add(words, CONTROL.joined, 1) + 1 === threads) {
     start[START_NS] = vcpu.nowNs();
     Atomics.store(words, CONTROL.start, 2);
   }
-  while (Atomics.load(words, CONTROL.start) !== 2) {
-    if (ticket === null) vcpu.halt();
-    else vcpu.yield();
-  }
+  while (Atomics.load(words, CONTROL.start) !== 2) letOthers(order, vcpu);
   return start[START_NS];
+}
+
+function letOthers({ ticket }: WorkerOrder, vcpu: Vcpu): void {
+  if (ticket === null) vcpu.halt();
+  else vcpu.yield();
 }
 
 /** Where a vCPU works, and what is observed of it. */
@@ -79,24 +82,46 @@ class Stage {
   }
 }
 
-/** First each vCPU alone, on locks of its own, then all of the virtual machine together. */
+/**
+ * First each vCPU alone, on locks of its own, then in pairs, so that waiting is compiled, too: if
+ * all rehearsed together, one preempted with the lock would keep the others from it. A pair has both
+ * processors to itself, as those whose turn it is not yield.
+ */
 function rehearse(order: WorkerOrder, vcpu: Vcpu, state: unknown): void {
   if (order.lock !== 'broken') drill(LOCKS[order.lock], order.lockOptions);
   const workload = WORKLOADS[order.workload];
+  const { rehearsal } = order;
   const { rehearsalMs } = workload;
-  if (rehearsalMs === undefined || order.rehearsal === null) return;
-  const { lockMemory } = order.rehearsal;
+  if (rehearsalMs === undefined || rehearsal === null) return;
+  const untimed = { ...order, plan: { ...order.plan, size: undefined } };
+  const on = (ground: Ground) => {
+    const stage = new Stage(untimed, vcpu, ground);
+    stage.untilNs = vcpu.nowNs() + rehearsalMs * 1e6;
+    workload.work(stage.site, state);
+  };
+  const { lockMemory } = rehearsal.ground;
   const alone = {
     memory: workload.prepare(order.plan),
     lockMemory: lockMemory.map(({ byteLength }) => new SharedArrayBuffer(byteLength)),
   };
-  const untimed = { ...order, plan: { ...order.plan, size: undefined } };
   // Several times: what V8 compiles within one call (on-stack replacement) is for that call alone.
-  for (const ground of [alone, alone, alone, alone, order.rehearsal, order.rehearsal]) {
-    const stage = new Stage(untimed, vcpu, ground);
-    stage.untilNs = vcpu.nowNs() + rehearsalMs * 1e6;
-    workload.work(stage.site, state);
-  }
+  for (let i = 0; i < 4; i++) on(alone);
+  const control = new Int32Array(order.control);
+  while (Atomics.load(control, CONTROL.rehearsed) < rehearsal.after) letOthers(order, vcpu);
+  for (let i = 0; i < 2; i++) on(rehearsal.ground);
+}
+
+/** When all others only wait for the start. */
+function measureDistance(order: WorkerOrder, vcpu: Vcpu): Distance | null {
+  if (order.distance === null) return null;
+  const control = new Int32Array(order.control);
+  while (Atomics.load(control, CONTROL.rehearsed) < order.threads) letOthers(order, vcpu);
+  return distance(order.distance, vcpu, vcpu.id);
+}
+
+/** Not the one published, which is earlier by a margin. */
+function sliceEndNs({ info, id }: Vcpu): number {
+  return info.switchedInNs(id) + info.sliceNs(id);
 }
 
 async function main(order: WorkerOrder): Promise<WorkerReport> {
@@ -112,11 +137,14 @@ async function main(order: WorkerOrder): Promise<WorkerReport> {
   const vcpu: Vcpu = joined ?? freeVcpu(index, plan.vcpus);
   try {
     rehearse(order, vcpu, state);
+    Atomics.add(control, CONTROL.rehearsed, 1);
+    const far = measureDistance(order, vcpu);
     const stage = new Stage(order, vcpu, order.ground);
     const startNs = startingLine(order, vcpu);
     const patience = workload.finished === undefined ? 1 : PATIENCE;
     stage.untilNs = startNs + patience * plan.seconds * 1e9;
     const beganNs = vcpu.nowNs();
+    const leftNs = joined === null ? null : sliceEndNs(vcpu) - beganNs;
     const outcome = workload.work(stage.site, state);
     return {
       vm,
@@ -124,9 +152,11 @@ async function main(order: WorkerOrder): Promise<WorkerReport> {
       outcome,
       startNs,
       beganNs,
+      leftNs,
       endNs: vcpu.nowNs(),
       locks: sumOfStats(stage.locks.map(({ stats }) => stats)),
       queueLength: stage.sampler.mean(),
+      distance: far,
       holds: stage.timer?.counts ?? null,
     };
   } finally {

@@ -3,9 +3,10 @@
  * order.
  *
  * Throughput is acquisitions over the length the run was meant to have; what vCPUs still do after
- * the end, each in its turn, is in neither. The order in which vCPUs first ran is taken from each
- * real run, as it decides for long which of them are on pCPUs together; and all pCPUs but
- * that of the last vCPU to come begin with a whole slice, since the others waited for it by yielding.
+ * the end, each in its turn, is in neither. Each real run is simulated from its own beginning: the
+ * order in which vCPUs first ran, which decides for long which of them are on pCPUs together, and how
+ * much of the first slices was left; and with how far from each other the pCPUs were before it and
+ * after it.
  */
 import type { LockName, LockOptions } from '../../../locks/index.ts';
 import { PAUSE_NS } from '../../../locks/index.ts';
@@ -17,7 +18,7 @@ import { type SimulationOptions, simulate } from '../../sim/simulate.ts';
 import { isTs, type Options, type Point, type Sample, TS, type Variant } from '../experiment.ts';
 import type { PointResult } from '../run-point.ts';
 import { distinct } from '../sections.ts';
-import { type Calibration, settings } from './calibrate.ts';
+import { at, type Calibration, settings } from './calibrate.ts';
 
 /** Simulations of each real run. */
 const SEEDS = 2;
@@ -50,30 +51,39 @@ export function compare(
     progress.step(`simulated: ${lock}, ${vcpus} vCPUs`);
     const real = summarize(results.map((result) => throughput(result, options.seconds)));
     const simulated = summarize(
-      results.flatMap((result, run) =>
-        Array.from({ length: SEEDS }, (_, i) => {
-          const seed = 1 + run * SEEDS + i;
-          const { order } = result;
-          const vms = Array.from({ length: options.vms }, () => ({ vcpus }));
-          const what = {
-            ...variant(lock, options),
-            pcpus: options.pcpus,
-            vms,
-            order,
-            inStep: true,
-            seed,
-          };
-          const { seconds } = options;
-          return (
-            simulate({ ...settings(calibration, what.lock, vcpus), ...what, seconds, drain: true })
-              .acquisitions / seconds
-          );
-        }),
-      ),
+      results.flatMap((result, run) => again(result, { lock, vcpus, run }, options, calibration)),
     );
     return { lock, vcpus, real, simulated, error: simulated.median / real.median - 1 };
   });
   return { rows, points: rows.flatMap((row) => pointsOf(row, options)) };
+}
+
+/** The same run simulated, SEEDS times. */
+function again(
+  { starts, distances }: PointResult,
+  { lock, vcpus, run }: { readonly lock: Variant; readonly vcpus: number; readonly run: number },
+  options: Options,
+  calibration: Calibration,
+): number[] {
+  const { pcpus, seconds } = options;
+  const begins = starts
+    .slice(0, pcpus)
+    .map(({ atNs, leftNs }) => ({ atNs, leftNs: Math.max(0, leftNs ?? 0) }));
+  const what = {
+    ...variant(lock, options),
+    pcpus,
+    vms: Array.from({ length: options.vms }, () => ({ vcpus })),
+    order: starts.map(({ vcpu }) => vcpu),
+    begins,
+    seconds,
+    drain: true,
+  };
+  return Array.from({ length: SEEDS }, (_, i) => {
+    const far = distances[i % distances.length];
+    const costs = far === undefined ? calibration : at(calibration, far);
+    const seed = 1 + run * SEEDS + i;
+    return simulate({ ...settings(costs, what.lock, vcpus), ...what, seed }).acquisitions / seconds;
+  });
 }
 
 function throughput({ vms }: PointResult, seconds: number): number {

@@ -11,7 +11,13 @@ import {
   type HypervisorStats,
 } from '../../../hypervisor/hypervisor.ts';
 import { median } from '../../../report/statistics.ts';
-import { BASICS, PROBE_WORDS, type ProbeName, type ProbeOrder } from '../../workloads/probe.ts';
+import {
+  BASICS,
+  type Distance,
+  PROBE_BYTES,
+  type ProbeName,
+  type ProbeOrder,
+} from '../../workloads/probe.ts';
 import { vcpuProgram } from '../vcpu-program.ts';
 
 export interface ProbePlan {
@@ -37,10 +43,12 @@ export interface Load {
 
 export interface Probed {
   readonly basics: Readonly<Record<(typeof BASICS)[number], number>>;
-  /** Null where there is one processor only. */
-  readonly transferNs: number | null;
+  /** Null where there is one processor only, as those after it. */
+  readonly distance: Distance | null;
   readonly kickNs: number | null;
   readonly futexWakeNs: number | null;
+  /** Atomics.notify where somebody sleeps. */
+  readonly notifyNs: number | null;
   readonly loads: readonly Load[];
   readonly handoff: Durations;
 }
@@ -48,20 +56,26 @@ export interface Probed {
 export async function runProbes({ pcpus, vms, vcpus, seconds }: ProbePlan): Promise<Probed> {
   const basics = (await run('basics', 1, [1], 1)).numbers[0];
   const pair = pcpus > 1;
-  const transfers = pair ? (await run('transfer', 2, [2], 1)).numbers.flat() : [];
   const kicks = pair ? (await run('kick', 2, [2], 1)).numbers[1] : [];
-  const futexes = pair ? (await run('futex', 2, [2], 1)).numbers.flat() : [];
+  const futexes = pair ? (await run('futex', 2, [2], 1)).numbers : [];
   const loads: Load[] = [];
   for (const each of vcpus) loads.push(await load(pcpus, new Array(vms).fill(each), seconds));
   const yields = await run('yields', pcpus, [pcpus, pcpus], Math.min(seconds, 0.5));
   return {
     basics: Object.fromEntries(BASICS.map((name, i) => [name, basics[i]])) as Probed['basics'],
-    transferNs: pair ? median(transfers) : null,
+    distance: pair ? await distance() : null,
     kickNs: pair ? median(kicks) : null,
-    futexWakeNs: pair ? median(futexes) : null,
+    futexWakeNs: pair ? median(futexes.map(([ns]) => ns)) : null,
+    notifyNs: pair ? median(futexes.map(([, ns]) => ns)) : null,
     loads,
     handoff: yields.stats.handoff,
   };
+}
+
+export async function distance(): Promise<Distance> {
+  const { numbers } = await run('transfer', 2, [2], 1);
+  const [transferNs, roundNs] = [0, 1].map((i) => median(numbers.map((one) => one[i])));
+  return { transferNs, roundNs };
 }
 
 async function load(pcpus: number, vms: readonly number[], seconds: number): Promise<Load> {
@@ -84,7 +98,7 @@ async function run(
 ): Promise<{ readonly numbers: number[][]; readonly stats: HypervisorStats }> {
   const hypervisor = Hypervisor.start({ pcpus, vms: vms.map((vcpus) => ({ vcpus })) });
   try {
-    const words = new SharedArrayBuffer(4 * PROBE_WORDS);
+    const words = new SharedArrayBuffer(PROBE_BYTES);
     const threads = vms.reduce((sum, vcpus) => sum + vcpus, 0);
     const { ticket } = hypervisor;
     const places = vms.flatMap((vcpus, vm) =>

@@ -24,8 +24,9 @@ import {
   planOf,
   type Sample,
 } from '../experiment.ts';
+import type { PointResult } from '../run-point.ts';
 import { distinct } from '../sections.ts';
-import { type Calibration, calibrate } from './calibrate.ts';
+import { type Calibration, calibrate, type Pair } from './calibrate.ts';
 import { baseOf, compare, compareSections } from './compare.ts';
 import { large, largeSections } from './large.ts';
 import type { Probed } from './probe-run.ts';
@@ -41,7 +42,11 @@ export const sim: Experiment = {
   name: 'sim',
   what: 'the simulator against real runs, then 12 and 24 pCPUs with up to 96 vCPUs per VM',
   defaults: { locks: LOCK_NAMES, workloads: ['micro'], vcpus: [4, 24] },
-  configs: (options) => grid({ ...options, workloads: ['micro'] }),
+  configs: (options) =>
+    grid({ ...options, workloads: ['micro'] }).map((config) => ({
+      ...config,
+      plan: { ...config.plan, distances: options.pcpus > 1 },
+    })),
   report: () => [],
 
   async more(samples, options, progress) {
@@ -66,7 +71,7 @@ async function measureCosts(
   const pcpus = Math.min(2, options.pcpus);
   const seconds = Math.min(PROBE_SECONDS_MAX, options.seconds);
   const locks = distinct<LockName>(['ticket', ...options.locks.map(baseOf)]);
-  progress.expect(1 + (locks.length + pcpus - 1) * PROBE_RUNS);
+  progress.expect(1 + locks.length * PROBE_RUNS * pcpus);
   progress.step('what things cost: probes');
   const probed: Probed | VoidPoint = await runInChild('sim', {
     probes: true,
@@ -76,35 +81,49 @@ async function measureCosts(
     seconds: Math.min(DELAY_SECONDS_MAX, options.seconds),
   });
   if ('void' in probed) return probed;
-  const rate = async (lock: LockName, vcpus: number): Promise<number> => {
+  const run = (lock: LockName, vcpus: number) => {
+    progress.step(`what things cost: ${lock}, ${vcpus} of ${vcpus} vCPUs`);
     const vms = [{ workload: 'micro', vcpus }] as const;
-    const plan = planOf(lock, vms, { ...options, pcpus: vcpus, seconds });
-    const runs: number[] = [];
-    for (let i = 0; i < PROBE_RUNS; i++) {
-      progress.step(`what things cost: ${lock}, ${vcpus} of ${vcpus} vCPUs`);
-      const result = await runInChild('sim', plan);
-      if ('void' in result) throw new Error(result.void);
-      runs.push(result.vms[0].locks.acquisitions / result.vms[0].seconds);
-    }
-    return median(runs);
+    const more = { distances: vcpus > 1 };
+    return runInChild('sim', planOf(lock, vms, { ...options, pcpus: vcpus, seconds }, more));
   };
-  try {
-    const alone = new Map<LockName, number>();
-    for (const lock of locks) alone.set(lock, await rate(lock, 1));
-    return calibrate(probed, { alone, pair: pcpus === 1 ? null : await rate('ticket', 2) });
-  } catch (error) {
-    return { void: (error as Error).message };
+  const alone = new Map<LockName, number>();
+  const pairs = new Map<LockName, Pair[]>();
+  for (const lock of locks) {
+    const rates: number[] = [];
+    const two: Pair[] = [];
+    for (let i = 0; i < PROBE_RUNS; i++) {
+      const one = await run(lock, 1);
+      if ('void' in one) return one;
+      rates.push(rateOf(one));
+      if (pcpus === 1) continue;
+      const both = await run(lock, 2);
+      if ('void' in both) return both;
+      two.push({ rate: rateOf(both), distance: both.distances[0] });
+    }
+    alone.set(lock, median(rates));
+    if (pcpus > 1) pairs.set(lock, two);
   }
+  return calibrate(probed, { alone, pairs });
+}
+
+function rateOf({ vms }: PointResult): number {
+  return vms[0].locks.acquisitions / vms[0].seconds;
 }
 
 function named(calibration: Calibration): [string, number, string][] {
-  const { costs, loads, sectionNs, besideNs } = calibration;
+  const { costs, loads, sectionNs, besideNs, waitedNs } = calibration;
   return [
     ['sectionNs', sectionNs, 'the critical section by itself'],
     ...Array.from(besideNs, ([lock, ns]): [string, number, string] => [
       `beside_${lock}`,
       ns,
       'a round of this lock alone, less the steps of the algorithm and the section',
+    ]),
+    ...Array.from(waitedNs, ([lock, ns]): [string, number, string] => [
+      `waited_${lock}`,
+      ns,
+      'with two threads of this lock, what an acquisition after waiting takes beyond that',
     ]),
     ...Object.entries(costs)
       .filter(([name]) => MEANING[name] !== undefined)
@@ -134,7 +153,7 @@ function mean(values: readonly number[]): number {
 const MEANING: Readonly<Record<string, string>> = {
   localNs: 'an access that hits',
   atomicNs: 'an atomic operation that hits',
-  transferNs: 'a cache line from the other pCPU',
+  transferNs: 'a cache line from the other pCPU, half a hand-over, when the probes ran',
   spinnerNs: 'for each further pCPU that spins on the line (assumed: takes more than two cores)',
   coldSectionNs: 'the section, if the one before was on the other pCPU',
   pauseNs: 'a turn of a PAUSE loop',
@@ -142,7 +161,9 @@ const MEANING: Readonly<Record<string, string>> = {
   hypercallNs: 'into the hypervisor and back',
   wakeNs: 'from a kick until the vCPU is ready',
   handoffNs: 'a switch after a yield or a halt',
+  waitNs: 'statistics before and after waiting',
   futexNs: 'a futex call',
+  notifyNs: 'a futex call that wakes somebody',
   futexWakeNs: 'from its wake until the sleeper goes on',
 };
 

@@ -107,6 +107,7 @@ export function pvQspinlock({ threads, stride, spinThreshold }: LockParameters):
         s.ticket();
         return s.compareExchange(WORD, 0, LOCKED) === 0 ? DONE : to(t, QSPIN.look);
       case QSPIN.look:
+        s.waits();
         return to(t, (s.load(WORD) & LOCKED_PENDING) === 0 ? QSPIN.steal : QSPIN.clearTurn);
       case QSPIN.steal:
         return s.compareExchangePart(WORD, LOCKED_BYTE, 0, LOCKED) === 0
