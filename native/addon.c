@@ -538,6 +538,7 @@ NAPI_MODULE_INIT(/* env, exports */) {
   tl_napi_set_function(env, exports, "uncaughtException", uncaught_exception, NULL);
   tl_napi_set_function(env, exports, "keepFreed", keep_freed, NULL);
   define_bare(env, exports);
+  tl_send_file_bind(env, exports);
   tl_hypervisor_bind(env, exports);
   return exports;
 }

@@ -32,5 +32,7 @@ napi_value tl_kernel_memory(napi_env env, struct tl_kernel* k, void* at, size_t 
 
 /* Adds the methods for sockets (sockets_binding.c). */
 void tl_sockets_bind(napi_env env, napi_value object, struct tl_binding* b);
+/* Adds what needs no kernel: files straight to sockets (send_file.h). */
+void tl_send_file_bind(napi_env env, napi_value exports);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "binding.h"
+#include "send_file.h"
 
 #define TL_ARENA_LIMIT 4294967296.0 /* it crosses no 4 GiB line */
 
@@ -74,8 +75,35 @@ static napi_value trap(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* fileAtHand(fd, position, length) */
+static napi_value file_at_hand(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t argc = 3;
+  TL_TRY(env, napi_get_cb_info(env, info, &argc, args, NULL, NULL));
+  int64_t const bytes = tl_file_at_hand(tl_napi_int(env, args[0], -1),
+                                        (int64_t)tl_napi_number(env, args[1], -1),
+                                        (int64_t)tl_napi_number(env, args[2], 0));
+  return tl_napi_from_double(env, (double)bytes);
+}
+
+/* sendFile(socket, fd, position, length) */
+static napi_value send_file(napi_env env, napi_callback_info info) {
+  napi_value args[4];
+  size_t argc = 4;
+  TL_TRY(env, napi_get_cb_info(env, info, &argc, args, NULL, NULL));
+  int64_t const sent = tl_send_file(tl_napi_int(env, args[0], -1), tl_napi_int(env, args[1], -1),
+                                    (int64_t)tl_napi_number(env, args[2], -1),
+                                    (int64_t)tl_napi_number(env, args[3], 0));
+  return tl_napi_from_double(env, (double)sent);
+}
+
 void tl_sockets_bind(napi_env env, napi_value object, struct tl_binding* b) {
   tl_add_method(env, object, "socketsOpen", sockets_open, b);
   tl_add_method(env, object, "socketsEnter", sockets_enter, b);
   tl_add_method(env, object, "trap", trap, b);
+}
+
+void tl_send_file_bind(napi_env env, napi_value exports) {
+  tl_napi_set_function(env, exports, "fileAtHand", file_at_hand, NULL);
+  tl_napi_set_function(env, exports, "sendFile", send_file, NULL);
 }

@@ -90,7 +90,7 @@ async function bundle() {
     name: 'on-the-runtime',
     setup(it) {
       const parts =
-        /\/(node\/(environment-kernel|net\/net|net\/stream)|native\/addon|sockets\/index)\.ts$/;
+        /\/(node\/(environment-kernel|net\/net|net\/stream|net\/file-pipe)|native\/addon|sockets\/index)\.ts$/;
       it.onResolve({ filter: parts }, () => ({ path: './trapless.cjs', external: true }));
       const server = /\/http\/server\/server\.ts$/;
       it.onResolve({ filter: server }, ({ kind }) =>

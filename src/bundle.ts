@@ -11,6 +11,7 @@ export * as dgramSockets from './node/dgram/dgram.ts';
 export { traplessDgram as dgram } from './node/dgram/dgram.ts';
 export { threadKernel } from './node/environment-kernel.ts';
 export { traplessFs as fs } from './node/fs.ts';
+export { plainWrites } from './node/net/file-pipe.ts';
 export * as netSockets from './node/net/net.ts';
 export { listenForm, TAKES_BYTES, traplessNet as net } from './node/net/net.ts';
 export { streamOf } from './node/net/stream.ts';

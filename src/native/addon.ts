@@ -153,6 +153,10 @@ export interface Addon {
   uncaughtException(error: unknown): void;
   /** Bulk is about to be moved: freed memory is kept for it, up to 32 MiB. */
   keepFreed?(): void;
+  /** So many bytes of a regular file, from a position (-1: its own) on, are in memory. */
+  fileAtHand?(fd: number, position: number, length: number): number;
+  /** So many bytes of it have left through a socket that does not block, or -errno. */
+  sendFile?(socket: number, fd: number, position: number, length: number): number;
   /** An empty object that V8 takes for one of C's (http/server/bare-object.ts). */
   readonly Bare?: new () => object;
 

@@ -52,6 +52,7 @@ function put(
     if (typeof original !== 'function') continue;
     originals[name] = original;
     target[name] = door(original, () => inside()[name]);
+    if (name === 'read') shared().reads.add(target[name]);
   }
 }
 

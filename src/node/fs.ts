@@ -24,6 +24,7 @@ import { canMakeHandles, handlesAreOriginal, learn, makeHandle } from './handle-
 import { accelerateHandles } from './handle-methods.ts';
 import { plain, plainPromise } from './plain.ts';
 import { rememberReaddir } from './replaced.ts';
+import { shared } from './shared.ts';
 import { close } from './starts/descriptors.ts';
 import { open } from './starts/files.ts';
 import type { Start } from './starts/start.ts';
@@ -99,6 +100,7 @@ function accelerated(): Functions {
   functions.close = closeForm(plain('close'));
   functions.exists = existsForm(plain('exists'));
   functions.read = readForm(plain('read'));
+  shared().reads.add(functions.read);
   functions.write = writeForm(plain('write'));
   functions.readv = readvForm(plain('readv'));
   functions.writev = writevForm(plain('writev'));

@@ -19,6 +19,8 @@ export interface Shared {
     readonly fs: Record<string, AnyFunction>;
     readonly promises: Record<string, AnyFunction>;
   };
+  /** What stands for fs.read, or is it: streams that read by these may be read otherwise. */
+  readonly reads: WeakSet<AnyFunction>;
   /** Told of every change of credentials (credentials.ts). */
   readonly guarded: Set<Kernel>;
   credentialsWrapped: boolean;
@@ -39,6 +41,7 @@ export function shared(): Shared {
     const value: Shared = {
       registered: false,
       originals: { fs: {}, promises: {} },
+      reads: new WeakSet(),
       guarded: new Set(),
       credentialsWrapped: false,
       codeCache: 'none',

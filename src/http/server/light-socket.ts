@@ -14,6 +14,7 @@
  */
 import net from 'node:net';
 import { Writable } from 'node:stream';
+import { plainWrites } from '../../node/net/file-pipe.ts';
 import { type Stream, streamOf } from '../../node/net/stream.ts';
 import type { InnerSocket } from './internals.ts';
 
@@ -82,6 +83,8 @@ const METHODS = {
   addListener: listening('addListener'),
   prependListener: listening('prependListener'),
 };
+
+plainWrites.add(METHODS.write);
 
 function isLight(
   socket: InnerSocket,

@@ -11,6 +11,7 @@
  */
 import http, { type RequestListener, type ServerOptions } from 'node:http';
 import type { Socket } from 'node:net';
+import { plainWrites } from '../../node/net/file-pipe.ts';
 import { listenForm, TAKES_BYTES } from '../../node/net/net.ts';
 import { Connections } from './connections.ts';
 import { HttpConnection, type HttpServer } from './http-connection.ts';
@@ -29,6 +30,11 @@ const NodeServer = http.Server;
 type ServerClass = new (options?: Options, listener?: RequestListener) => http.Server;
 type Listen = Parameters<typeof listenForm>[0];
 const { _listen2: listen2 } = NodeServer.prototype as unknown as { _listen2?: Listen };
+
+// Unless somebody has put his own in its place.
+const { write: responseWrite } = http.ServerResponse.prototype;
+if (/\bwrite_\(/.test(Function.prototype.toString.call(responseWrite)))
+  plainWrites.add(responseWrite);
 
 /** As Node's, to be called with new, without, or on an object that inherits from it. */
 export function Server(

@@ -11,6 +11,7 @@
 import nodeNet from 'node:net';
 import { type AnyFunction, disguise } from '../disguise.ts';
 import { refusal } from '../refusal.ts';
+import { watchPipes } from './file-pipe.ts';
 import { hasOwnBuffer, type InnerServer, type InnerSocket, isStreamHandle } from './internals.ts';
 import { adopt, streamOf } from './stream.ts';
 
@@ -31,7 +32,10 @@ function adoptConnections(server: InnerServer): void {
   const onconnection = handle?.onconnection;
   if (!handle || typeof onconnection !== 'function' || !speaksBytes(server)) return;
   handle.onconnection = function (error, client) {
-    if (isStreamHandle(client)) adopt(client);
+    if (isStreamHandle(client)) {
+      watchPipes();
+      adopt(client);
+    }
     return onconnection.call(this, error, client);
   };
 }
@@ -50,8 +54,10 @@ export function connectForm(original: AnyFunction): AnyFunction {
   return disguise(function (this: InnerSocket, ...args: unknown[]) {
     const result = original.apply(this, args);
     const handle = this._handle;
-    if (streamOf(handle) === undefined && isStreamHandle(handle) && !hasOwnBuffer(this))
+    if (streamOf(handle) === undefined && isStreamHandle(handle) && !hasOwnBuffer(this)) {
+      watchPipes();
       adopt(handle);
+    }
     return result;
   }, original);
 }

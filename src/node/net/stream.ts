@@ -71,6 +71,7 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   #onread: (...args: unknown[]) => unknown;
   #reading = false;
   #gone = false;
+  #counted = false;
   #bulk = 0;
   #written = 0;
   #waiting: Waiting[] | null = null;
@@ -317,14 +318,24 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     this.handOver();
   }
 
+  /** For bytes that go past it (file-pipe.ts): the socket is Node's, and does not block. */
+  leave(): void {
+    if (!this.#gone) this.#leaveBulk();
+  }
+
+  /** So many have. */
+  sentPast(bytes: number): void {
+    this.#written += bytes;
+    this.#keepCounts();
+  }
+
   /** What we have moved goes on being counted. */
   #keepCounts(): void {
-    const { bytesRead, bytesWritten } = this;
-    if (bytesRead + bytesWritten === 0) return;
-    const added = { bytesRead, bytesWritten };
+    if (this.#counted || this.bytesRead + this.bytesWritten === 0) return;
+    this.#counted = true;
     for (const name of ['bytesRead', 'bytesWritten'] as const)
       Object.defineProperty(this.#handle, name, {
-        get: () => (Reflect.get(this.#base, name, this.#handle) as number) + added[name],
+        get: () => (Reflect.get(this.#base, name, this.#handle) as number) + this[name],
         configurable: true,
       });
   }
@@ -379,7 +390,7 @@ function copyOf(bytes: Buffer, start: number, end: number): Buffer {
 }
 
 /** Node's ErrnoException. */
-function errnoException(errno: number, syscall: string): Error {
+export function errnoException(errno: number, syscall: string): Error {
   const code = errnoName(errno);
   return Object.assign(new Error(`${syscall} ${code}`), { errno, code, syscall });
 }
