@@ -117,7 +117,7 @@ class FilePipe {
     return of === LATER || !isIdle(socket) ? LATER : YES;
   }
 
-  /** False: nothing has left. */
+  /** True: there may be more to send like that. */
   #send(): boolean {
     const stream = this.#stream;
     const { addon } = loadAddon();
@@ -131,7 +131,8 @@ class FilePipe {
     const sent = addon!.sendFile!(socket._handle!.fd, fd!, pos ?? -1, length);
     if (sent > 0) this.#sent(socket, ours, sent);
     else if (OF_SOCKET.has(sent)) socket.destroy(errnoException(sent, 'write'));
-    return sent > 0;
+    // What is left of a file that has just ended is that it has.
+    return sent > 0 && (sent < length || length === wanted);
   }
 
   #sent(socket: InnerSocket, ours: Stream, bytes: number): void {
