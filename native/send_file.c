@@ -53,9 +53,10 @@ int64_t tl_file_at_hand(int fd, int64_t position, int64_t length) {
   int64_t const last = position + length - 1;
   int64_t const pages = last / page - position / page + 1;
   int64_t const cached = tl__cached_pages(fd, position, length);
-  /* None at all is what a file that lies over another one (overlayfs) has: the probes tell. */
+  /* None at all is what a file that lies over another one (overlayfs) has: the probes tell. What
+   * is cached may still be on its way from the disk: the last byte of it comes last. */
   if (cached > 0 && cached < pages) return 0;
-  for (int64_t at = position;; at += TL_PROBE_EVERY) {
+  for (int64_t at = cached > 0 ? last : position;; at += TL_PROBE_EVERY) {
     int const probed = tl__probe(fd, at < last ? at : last);
     if (probed == 0) return 0;
     if (probed < 0) return cached >= pages && tl__is_memory(fd) ? length : 0;

@@ -31,7 +31,7 @@ import type { InnerSocket } from './internals.ts';
 import { errnoException, type Stream, streamOf } from './stream.ts';
 
 /** Bytes in one turn of the loop: the program is to get its turn, too. */
-const PIECE = 256 * 1024;
+const PIECE = 512 * 1024;
 /** A transfer begins with no less: to leave our own way of sending has a price. */
 const FIRST_MIN = 96 * 1024;
 
