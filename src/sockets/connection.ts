@@ -349,6 +349,30 @@ export class Connection implements SocketOwner {
     else this.#sockets.amendSend(this.#entry, this.#at, this.#length);
   }
 
+  /** Takes back the last `bytes` written, as many of them as Linux does not have yet. */
+  withdraw(bytes: number): void {
+    let left = bytes;
+    const queue = this.#queue;
+    // What is partly gone stays whole.
+    while (queue !== null && left > 0 && queue.chunks.length > (queue.at > 0 ? 1 : 0)) {
+      const last = queue.chunks.pop()!;
+      if (last.length > left) queue.chunks.push(last.subarray(0, last.length - left));
+      left -= Math.min(left, last.length);
+    }
+    if (queue?.chunks.length === 0) this.#queue = null;
+    const fromNext = Math.min(left, this.#nextLength);
+    this.#nextLength -= fromNext;
+    left -= fromNext;
+    if (left > 0 && this.#block !== -1 && this.#turn === this.#sockets.queue.turn) {
+      // It may become a send of nothing, which Linux does at once.
+      const fromBlock = Math.min(left, this.#length);
+      this.#length -= fromBlock;
+      left -= fromBlock;
+      this.#sockets.amendSend(this.#entry, this.#at, this.#length);
+    }
+    this.pending -= bytes - left;
+  }
+
   #send(): void {
     this.#entry = this.#sockets.send(this.#slot, this.fd, this.#at, this.#length);
     this.#turn = this.#sockets.queue.turn;

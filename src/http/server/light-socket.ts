@@ -10,7 +10,7 @@
  * Everything else (large writes, other encodings, a socket that ends or is somebody else's again)
  * goes the usual way, and in the same order: both end in the same block. What is written while the
  * socket is corked counts as waiting until it is uncorked, so that `writableLength` and the result
- * of write() are what they always were.
+ * of write() are what they always were; and is not sent if the socket is destroyed before that.
  */
 import net from 'node:net';
 import { Writable } from 'node:stream';
@@ -106,6 +106,8 @@ function isLight(
 function writeLight(socket: InnerSocket, data: string | Uint8Array, encoding: unknown): boolean {
   const stream = streamOf(socket._handle as never)!;
   const known = encoding === 'latin1' ? 'latin1' : 'utf8';
+  if (stream.corkedFrom === -1 && stateOf(socket).corked > 0)
+    stream.corkedFrom = stream.bytesWritten;
   return stream.write(socket as never, false, data, known, noop);
 }
 
@@ -119,6 +121,8 @@ function waits(state: State, length: number): boolean {
 }
 
 function settle(socket: InnerSocket, state: State): void {
+  const stream = streamOf(socket._handle as never);
+  if (stream !== undefined) stream.corkedFrom = -1;
   state.length -= state[kCorked] ?? 0;
   state[kCorked] = 0;
   if (!state.needDrain || state.length > 0) return;

@@ -65,6 +65,9 @@ export type Consumer = (bytes: Buffer, start: number, end: number) => void;
 export class Stream extends AsyncResource implements ConnectionHandler {
   /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
   consumer: Consumer | null = null;
+  /** What is written from here on (as bytesWritten counts) is still to be uncorked; -1: nothing.
+   *  A socket that is destroyed before that does not send it. */
+  corkedFrom = -1;
 
   readonly #handle: StreamHandle;
   #connection: Connection | null = null;
@@ -279,6 +282,7 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
   release(): void {
     if (this.#gone) return;
+    if (this.corkedFrom !== -1) this.#connection?.withdraw(this.#written - this.corkedFrom);
     this.#detach();
     if (this.#waiting !== null) setImmediate(() => this.#settleAll());
   }

@@ -73,6 +73,53 @@ const trials: Record<string, Trial> = {
     },
     text: last,
   },
+  'destroyed in the turn of a write': {
+    program(_request, response) {
+      response.write('hello');
+      response.destroy();
+    },
+    text: last,
+  },
+  'its socket destroyed in the turn of writes': {
+    program(_request, response) {
+      response.setHeader('Content-Length', 100);
+      for (let i = 0; i < 5; i++) response.write('hello');
+      response.socket?.destroy();
+    },
+    text: last,
+  },
+  'destroyed in the turn of a large write': {
+    program(_request, response) {
+      response.write('hello');
+      response.write('x'.repeat(20_000));
+      response.destroy();
+    },
+    text: last,
+  },
+  'destroyed in the turn of a second write, and after others': {
+    program(_request, response) {
+      response.write('hello');
+      setImmediate(() => {
+        response.write('two');
+        response.destroy();
+      });
+    },
+    text: last,
+  },
+  'destroyed after the turn of a write, and after end()': {
+    program(request, response) {
+      response.end('hello');
+      if (request.url === '/last') response.destroy();
+    },
+    text: get('/1') + last,
+  },
+  'destroyed with the head alone': {
+    program(_request, response) {
+      response.flushHeaders();
+      response.destroy();
+    },
+    text: last,
+  },
   'writes and what they say': {
     program(_request, response, seen) {
       seen.push(response.writableLength, response.write('abc'), response.writableLength);
