@@ -53,6 +53,8 @@ How
                        [${join('$XDG_CACHE_HOME', 'trapless', 'suites')}]
   --jobs N             files at a time, with node:test                    [number of CPUs]
   --timeout SEC        for one file; ten times as long for a whole suite  [180]
+  --test-timeout SEC   for one test, with mocha and vitest; projects allow less, which on a busy
+                       machine says nothing of us                         [30]
   --oracle FILE        take plain results from a former --json FILE
   --json FILE          write every result
   -v, --verbose        also what fails plain, and the whole message of what is lost
@@ -93,6 +95,7 @@ function parse() {
         work: { type: 'string', default: join(cache, 'trapless', 'suites') },
         jobs: { type: 'string', default: String(availableParallelism()) },
         timeout: { type: 'string', default: '180' },
+        'test-timeout': { type: 'string', default: '30' },
         oracle: { type: 'string' },
         json: { type: 'string' },
         verbose: { type: 'boolean', short: 'v', default: false },
@@ -113,7 +116,7 @@ function readOptions() {
   const known = suites.map(({ name }) => name);
   const suiteOf = (/** @type {string} */ name) =>
     known.includes(name) ? name : usage(`'${name}' is none of ${known.join(', ')}`);
-  const positive = (/** @type {'jobs' | 'timeout'} */ name) => {
+  const positive = (/** @type {'jobs' | 'timeout' | 'test-timeout'} */ name) => {
     const number = Number(values[name]);
     return number > 0 ? number : usage(`--${name} must be a positive number`);
   };
@@ -141,6 +144,7 @@ function readOptions() {
     work: resolve(values.work),
     jobs: Math.ceil(positive('jobs')),
     timeoutMs: positive('timeout') * 1000,
+    testTimeoutMs: positive('test-timeout') * 1000,
   };
 }
 /** @typedef {ReturnType<typeof readOptions>} Options */
@@ -189,7 +193,8 @@ function runner(suite, folder, options) {
     };
     try {
       const job = { suite, folder, mode, files: [...always, ...files], onFile, ...how };
-      return await runFiles({ ...job, register: options.register });
+      const { register, testTimeoutMs } = options;
+      return await runFiles({ ...job, register, testTimeoutMs });
     } finally {
       await redis?.stop();
     }
