@@ -49,11 +49,14 @@ struct request {
   uint8_t op;
 };
 
+/* There is one for every descriptor: an idle one has nothing else. */
 struct watched {
-  struct request* in;             /* accept, recv or recvmsg; stands until it fails */
-  struct request *out, *out_last; /* connect, send: in order */
-  int next;                       /* in the list of those to look at; -1: last */
+  uint64_t in;                    /* user_data of what stands until it fails: */
+  uint8_t in_op;                  /* accept, recv or recvmsg; 0: nothing */
   uint8_t told, readable, writable, unsure, listed;
+  uint16_t in_name_len;           /* of a recvmsg */
+  int next;                       /* in the list of those to look at; -1: last */
+  struct request *out, *out_last; /* connect, send: in order */
 };
 
 struct tl_ready {
@@ -184,23 +187,21 @@ static void list(struct tl_ready* r, int fd) {
 }
 
 static int has_turn(const struct watched* w) {
-  return (w->in && w->readable) || (w->out && w->writable);
+  return (w->in_op && w->readable) || (w->out && w->writable);
 }
 
 /* --- Receiving ----------------------------------------------------------------------------- */
 
 static void in_ends(struct tl_ready* r, struct watched* w, int32_t result) {
-  struct request* const q = w->in;
-  w->in = NULL;
-  complete(r, q->user_data, result, 0);
-  request_free(r, q);
+  w->in_op = 0;
+  complete(r, w->in, result, 0);
 }
 
 static void accept_ready(struct tl_ready* r, int fd, struct watched* w) {
   for (int i = 0; i < TL_BATCH && room(r) > 1; i++) {
     int const got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (got >= 0) {
-      complete(r, w->in->user_data, got, TL_CQE_MORE);
+      complete(r, w->in, got, TL_CQE_MORE);
     } else if (errno == EAGAIN) {
       w->readable = 0;
       return;
@@ -220,7 +221,7 @@ static void recv_ready(struct tl_ready* r, int fd, struct watched* w) {
   if (got > 0) {
     r->buffer_head++;
     if ((uint32_t)got < b->len && !w->unsure) w->readable = 0;
-    complete(r, w->in->user_data, (int32_t)got,
+    complete(r, w->in, (int32_t)got,
              TL_CQE_MORE | TL_CQE_BUFFER | ((uint32_t)b->bid << IORING_CQE_BUFFER_SHIFT));
   } else if (got < 0 && errno == EAGAIN) {
     w->readable = 0;
@@ -231,7 +232,7 @@ static void recv_ready(struct tl_ready* r, int fd, struct watched* w) {
 
 /* Datagrams, many in one call, each behind a header and its name as Linux lays them out. */
 static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
-  size_t const before = sizeof(struct io_uring_recvmsg_out) + w->in->name_len;
+  size_t const before = sizeof(struct io_uring_recvmsg_out) + w->in_name_len;
   struct mmsghdr messages[TL_BATCH];
   struct iovec vectors[TL_BATCH];
   const struct buffer* buffers[TL_BATCH];
@@ -249,7 +250,7 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
     vectors[count] = (struct iovec){.iov_base = at + before, .iov_len = b->len - before};
     messages[count] = (struct mmsghdr){
         .msg_hdr = {.msg_name = at + sizeof(struct io_uring_recvmsg_out),
-                    .msg_namelen = w->in->name_len,
+                    .msg_namelen = w->in_name_len,
                     .msg_iov = &vectors[count],
                     .msg_iovlen = 1}};
   }
@@ -267,7 +268,7 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
                                              .payloadlen = messages[i].msg_len,
                                              .flags = (uint32_t)messages[i].msg_hdr.msg_flags};
     memcpy((void*)(uintptr_t)buffers[i]->addr, &out, sizeof out);
-    complete(r, w->in->user_data, (int32_t)(before + messages[i].msg_len),
+    complete(r, w->in, (int32_t)(before + messages[i].msg_len),
              TL_CQE_MORE | TL_CQE_BUFFER |
                  ((uint32_t)buffers[i]->bid << IORING_CQE_BUFFER_SHIFT));
   }
@@ -361,14 +362,14 @@ static int name_length(const struct io_uring_sqe* sqe) {
 static void begin_in(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = find(r, sqe->fd);
   int const name = w && sqe->opcode == TL_OP_RECVMSG ? name_length(sqe) : 0;
-  int const failed = !w ? -errno : name < 0 ? name : w->in ? -EBUSY : tell(r, sqe->fd, w);
-  struct request* const q = failed ? NULL : request_from(r, sqe);
-  if (!q) {
-    complete(r, sqe->user_data, failed ? failed : -ENOMEM, 0);
+  int const failed = !w ? -errno : name < 0 ? name : w->in_op ? -EBUSY : tell(r, sqe->fd, w);
+  if (failed) {
+    complete(r, sqe->user_data, failed, 0);
     return;
   }
-  q->name_len = (uint16_t)name;
-  w->in = q;
+  w->in = sqe->user_data;
+  w->in_op = sqe->opcode;
+  w->in_name_len = (uint16_t)name;
   if (w->readable) list(r, sqe->fd);
 }
 
@@ -409,12 +410,12 @@ static void forget(struct watched* w) {
 /* Ends what stands on a descriptor, as far as there is room; 0: not all of it. One more completion
  * still fits. */
 static int end_standing(struct tl_ready* r, struct watched* w, int32_t* count) {
-  if (w->in && room(r) > 1) {
+  if (w->in_op && room(r) > 1) {
     in_ends(r, w, -ECANCELED);
     ++*count;
   }
   for (; w->out && room(r) > 1; ++*count) out_ends(r, w, -ECANCELED);
-  return !w->in && !w->out && room(r) > 0;
+  return !w->in_op && !w->out && room(r) > 0;
 }
 
 /* All of a descriptor's. Its result is how many there were at the end: of more than there was room
@@ -437,7 +438,7 @@ static int cancel_all(struct tl_ready* r, const struct io_uring_sqe* sqe) {
 /* The standing receive, by its user_data. */
 static int cancel_one(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = known(r, sqe->fd);
-  int const found = w && w->in && w->in->user_data == sqe->addr;
+  int const found = w && w->in_op && w->in == sqe->addr;
   if (found && room(r) < 2) return 0;
   if (found) in_ends(r, w, -ECANCELED);
   complete(r, sqe->user_data, found ? 1 : -ENOENT, 0);
@@ -518,9 +519,9 @@ static void serve(struct tl_ready* r) {
     int const this_one = fd;
     w->listed = 0;
     if (w->out && w->writable) send_ready(r, this_one, w);
-    if (w->in && w->readable && room(r) > 1) {
-      if (w->in->op == TL_OP_RECV) recv_ready(r, this_one, w);
-      else if (w->in->op == TL_OP_RECVMSG) recvmsg_ready(r, this_one, w);
+    if (w->in_op && w->readable && room(r) > 1) {
+      if (w->in_op == TL_OP_RECV) recv_ready(r, this_one, w);
+      else if (w->in_op == TL_OP_RECVMSG) recvmsg_ready(r, this_one, w);
       else accept_ready(r, this_one, w);
     }
     if (has_turn(w)) list(r, this_one);
@@ -597,10 +598,7 @@ static void free_all(struct request* q) {
 }
 
 void tl_ready_close(struct tl_ready* r) {
-  for (int fd = 0; fd < r->fds_size; fd++) {
-    free_all(r->fds[fd].in);
-    free_all(r->fds[fd].out);
-  }
+  for (int fd = 0; fd < r->fds_size; fd++) free_all(r->fds[fd].out);
   free_all(r->spare);
   free(r->fds);
   close(r->epoll);

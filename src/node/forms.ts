@@ -45,10 +45,15 @@ function guarded(this: unknown, callback: Callback, args: unknown[]): void {
   try {
     callback.apply(this, args);
   } catch (error) {
-    loadAddon().addon?.uncaughtException(error);
-    // The program survives it: on with the next completion, and the tick queue after that one.
-    throw undefined;
+    threw(error);
   }
+}
+
+/** Reports what a callback threw, in the scope that it ran in. */
+export function threw(error: unknown): never {
+  loadAddon().addon?.uncaughtException(error);
+  // The program survives it: on with the next completion, and the tick queue after that one.
+  throw undefined;
 }
 
 /** `name(...args, callback)`; `most` is the number of arguments before the callback. */

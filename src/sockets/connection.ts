@@ -25,6 +25,7 @@ import { KIND, LARGE_BLOCK, SMALL_BLOCK } from '../kernel/sockets/layout.ts';
 import type { SocketOwner, Sockets } from '../kernel/sockets/sockets.ts';
 import { nameOf, resetOnClose, SHUT_WR, setNonBlocking, shutDown } from '../ops/socket.ts';
 import type { IpAddress } from '../ops/socket-address.ts';
+import { giveOutgoing, NOTHING, takeOutgoing } from './outgoing.ts';
 
 /** What a connection tells. Each call is one macrotask. */
 export interface ConnectionHandler {
@@ -44,13 +45,6 @@ export interface ConnectionHandler {
   onError?(connection: Connection, error: number, sending: boolean): void;
   /** The last call. `error` is -errno, or 0. */
   onClose?(connection: Connection, error: number): void;
-}
-
-interface Queue {
-  /** Those that are gone are null until the others have moved up. */
-  readonly chunks: (Uint8Array | null)[];
-  /** How much of the first is gone. */
-  at: number;
 }
 
 /** What was on the way when a descriptor was given back, in order. */
@@ -108,17 +102,8 @@ export class Connection implements SocketOwner {
   /** What arrived while paused. */
   #kept: Buffer[] | null = null;
 
-  /* Sending */
-  #entry = 0;
-  #turn = -1; // of the queue, when the send in flight was queued
-  #block = -1; // of the send in flight
-  #at = 0; // from where in it
-  #length = 0;
-  #next = -1; // the block that fills meanwhile
-  #nextLength = 0;
-  #queue: Queue | null = null; // what waits behind the blocks
-  /** While it is given back: what Linux did not take. */
-  #unsent: Uint8Array[] | null = null;
+  /** What is being sent. */
+  #out = NOTHING;
 
   /** Claims a slot for `fd`; `begin` or `connect` follows. */
   constructor(sockets: Sockets, fd: number, handler: ConnectionHandler, borrowed = false) {
@@ -169,7 +154,8 @@ export class Connection implements SocketOwner {
   connect(name: number, length: number): void {
     this.#state = CONNECTING;
     this.#flags |= CONNECTING_NAME;
-    this.#block = name;
+    this.#out = takeOutgoing();
+    this.#out.block = name;
     this.#sockets.connect(this.#slot, this.fd, name, length);
     this.#keepAlive();
   }
@@ -286,11 +272,12 @@ export class Connection implements SocketOwner {
     const isText = typeof data === 'string';
     const most = isText ? bytesAtMost(data, encoding) : data.length;
     if (most === 0) return true;
+    if (this.#out === NOTHING) this.#out = takeOutgoing();
     let length = -1;
-    if (this.#queue === null && most <= LARGE_BLOCK) {
+    if (this.#out.queue === null && most <= LARGE_BLOCK) {
       const block = this.#roomFor(most);
       if (block !== -1) {
-        const to = block + (block === this.#block ? this.#length : this.#nextLength);
+        const to = block + (block === this.#out.block ? this.#out.length : this.#out.nextLength);
         length = isText ? this.#writeText(data, encoding, to) : this.#copy(data, to);
         this.#wrote(block, length);
       }
@@ -315,9 +302,10 @@ export class Connection implements SocketOwner {
   /** A block with room for `bytes` more at its end, -1: there is none. */
   #roomFor(bytes: number): number {
     const { blocks, queue } = this.#sockets;
-    const amendable = this.#block !== -1 && this.#turn === queue.turn && !this.#is(CONNECTING_NAME);
-    const block = amendable ? this.#block : this.#next;
-    const filled = amendable ? this.#length : this.#nextLength;
+    const amendable =
+      this.#out.block !== -1 && this.#out.turn === queue.turn && !this.#is(CONNECTING_NAME);
+    const block = amendable ? this.#out.block : this.#out.next;
+    const filled = amendable ? this.#out.length : this.#out.nextLength;
     if (block !== -1 && filled + bytes <= blocks.sizeOf(block)) return block;
     if (filled + bytes > LARGE_BLOCK) return -1;
     const larger = blocks.take(filled + bytes);
@@ -330,86 +318,86 @@ export class Connection implements SocketOwner {
       this.#sockets.arena.copyWithin(larger, block, block + filled);
       blocks.give(block);
     }
-    if (amendable) this.#block = this.#at = larger;
-    else if (this.#block === -1) {
-      this.#block = this.#at = larger;
-      this.#length = 0;
-    } else this.#next = larger;
+    if (amendable) this.#out.block = this.#out.at = larger;
+    else if (this.#out.block === -1) {
+      this.#out.block = this.#out.at = larger;
+      this.#out.length = 0;
+    } else this.#out.next = larger;
     return larger;
   }
 
   #wrote(block: number, length: number): void {
-    if (block === this.#next) {
-      this.#nextLength += length;
+    if (block === this.#out.next) {
+      this.#out.nextLength += length;
       return;
     }
-    const first = this.#length === 0;
-    this.#length += length;
+    const first = this.#out.length === 0;
+    this.#out.length += length;
     if (first) this.#send();
-    else this.#sockets.amendSend(this.#entry, this.#at, this.#length);
+    else this.#sockets.amendSend(this.#out.entry, this.#out.at, this.#out.length);
   }
 
   /** Takes back the last `bytes` written, as many of them as Linux does not have yet. */
   withdraw(bytes: number): void {
     let left = bytes;
-    const queue = this.#queue;
+    const queue = this.#out.queue;
     // What is partly gone stays whole.
     while (queue !== null && left > 0 && queue.chunks.length > (queue.at > 0 ? 1 : 0)) {
       const last = queue.chunks.pop()!;
       if (last.length > left) queue.chunks.push(last.subarray(0, last.length - left));
       left -= Math.min(left, last.length);
     }
-    if (queue?.chunks.length === 0) this.#queue = null;
-    const fromNext = Math.min(left, this.#nextLength);
-    this.#nextLength -= fromNext;
+    if (queue?.chunks.length === 0) this.#out.queue = null;
+    const fromNext = Math.min(left, this.#out.nextLength);
+    this.#out.nextLength -= fromNext;
     left -= fromNext;
-    if (left > 0 && this.#block !== -1 && this.#turn === this.#sockets.queue.turn) {
+    if (left > 0 && this.#out.block !== -1 && this.#out.turn === this.#sockets.queue.turn) {
       // It may become a send of nothing, which Linux does at once.
-      const fromBlock = Math.min(left, this.#length);
-      this.#length -= fromBlock;
+      const fromBlock = Math.min(left, this.#out.length);
+      this.#out.length -= fromBlock;
       left -= fromBlock;
-      this.#sockets.amendSend(this.#entry, this.#at, this.#length);
+      this.#sockets.amendSend(this.#out.entry, this.#out.at, this.#out.length);
     }
     this.pending -= bytes - left;
   }
 
   #send(): void {
-    this.#entry = this.#sockets.send(this.#slot, this.fd, this.#at, this.#length);
-    this.#turn = this.#sockets.queue.turn;
+    this.#out.entry = this.#sockets.send(this.#slot, this.fd, this.#out.at, this.#out.length);
+    this.#out.turn = this.#sockets.queue.turn;
     this.#keepAlive();
   }
 
   #enqueue(bytes: Uint8Array): number {
-    this.#queue ??= { chunks: [], at: 0 };
+    this.#out.queue ??= { chunks: [], at: 0 };
     // What was received is not there for long.
     const received = bytes.buffer === this.#sockets.arena.buffer;
-    this.#queue.chunks.push(received ? Buffer.from(bytes) : bytes);
-    if (this.#block === -1) this.#sendMore();
+    this.#out.queue.chunks.push(received ? Buffer.from(bytes) : bytes);
+    if (this.#out.block === -1) this.#sendMore();
     return bytes.length;
   }
 
   #sent(result: number): boolean {
-    if (this.#unsent !== null) this.#keepUnsent(Math.max(result, 0));
+    if (this.#out.unsent !== null) this.#keepUnsent(Math.max(result, 0));
     if (result < 0 && result !== -ERRNO.EAGAIN && result !== -ERRNO.EINTR) {
       this.#giveBlock();
-      if (this.#unsent !== null) return false;
+      if (this.#out.unsent !== null) return false;
       if (this.#state === OPEN) return this.#fail(result, true);
       this.#closeIfQuiet();
       return false;
     }
     if (result > 0) {
       this.pending -= result;
-      this.#at += result;
-      this.#length -= result;
+      this.#out.at += result;
+      this.#out.length -= result;
     }
-    if (this.#state !== OPEN || this.#unsent !== null) {
+    if (this.#state !== OPEN || this.#out.unsent !== null) {
       this.#giveBlock();
-      if (this.#unsent === null) this.#closeIfQuiet();
+      if (this.#out.unsent === null) this.#closeIfQuiet();
       return false;
     }
-    if (this.#length > 0) {
+    if (this.#out.length > 0) {
       this.#send();
-      this.#turn = -1; // the rest of a block: not added to
+      this.#out.turn = -1; // the rest of a block: not added to
     } else {
       this.#giveBlock();
       this.#sendMore();
@@ -419,13 +407,14 @@ export class Connection implements SocketOwner {
 
   /** Of the send that was in flight when the descriptor is given back. */
   #keepUnsent(sent: number): void {
-    const from = this.#at + sent;
+    const from = this.#out.at + sent;
     const { arena } = this.#sockets;
-    if (sent < this.#length)
-      this.#unsent!.push(Buffer.from(arena.subarray(from, this.#at + this.#length)));
+    if (sent < this.#out.length)
+      this.#out.unsent!.push(Buffer.from(arena.subarray(from, this.#out.at + this.#out.length)));
   }
 
   #tellSent(): boolean {
+    this.#rest();
     this.#keepAlive();
     let ran = false;
     if (this.handler.onSent !== undefined) {
@@ -440,29 +429,36 @@ export class Connection implements SocketOwner {
     return ran;
   }
 
+  /** With nothing to send there is no sending half. */
+  #rest(): void {
+    if (this.#out === NOTHING || !this.#out.idle) return;
+    giveOutgoing(this.#out);
+    this.#out = NOTHING;
+  }
+
   #giveBlock(): void {
-    if (this.#block === -1) return;
-    this.#sockets.blocks.give(this.#block);
-    this.#block = -1;
-    this.#length = 0;
+    if (this.#out.block === -1) return;
+    this.#sockets.blocks.give(this.#out.block);
+    this.#out.block = -1;
+    this.#out.length = 0;
   }
 
   /** The next block, or what is in the list, or the end. */
   #sendMore(): void {
-    if (this.#next !== -1) {
-      this.#block = this.#at = this.#next;
-      this.#length = this.#nextLength;
-      this.#next = -1;
-      this.#nextLength = 0;
+    if (this.#out.next !== -1) {
+      this.#out.block = this.#out.at = this.#out.next;
+      this.#out.length = this.#out.nextLength;
+      this.#out.next = -1;
+      this.#out.nextLength = 0;
       this.#send();
-    } else if (this.#queue !== null) this.#gather();
+    } else if (this.#out.queue !== null) this.#gather();
     else if (this.#is(ENDING)) this.#finish();
   }
 
   /** As much of the list as a block holds. */
   #gather(): void {
     const { blocks, arena } = this.#sockets;
-    const queue = this.#queue!;
+    const queue = this.#out.queue!;
     const { chunks } = queue;
     const block = blocks.take(Math.min(this.pending + chunks[0]!.length, LARGE_BLOCK));
     if (block === -1) {
@@ -486,25 +482,25 @@ export class Connection implements SocketOwner {
       queue.at = 0;
       chunks[taken++] = null;
     }
-    if (taken === chunks.length) this.#queue = null;
+    if (taken === chunks.length) this.#out.queue = null;
     else chunks.splice(0, taken);
-    this.#block = this.#at = block;
-    this.#length = filled;
+    this.#out.block = this.#out.at = block;
+    this.#out.length = filled;
     this.#send();
     // A gathered block is not added to: the list, if any, comes first.
-    this.#turn = -1;
+    this.#out.turn = -1;
   }
 
   #gatherAgain(): void {
     this.#flags &= ~STARVING;
-    if (this.#state === OPEN && this.#block === -1) this.#sendMore();
+    if (this.#state === OPEN && this.#out.block === -1) this.#sendMore();
   }
 
   /** Everything written, then FIN. */
   end(): void {
     if (this.#state > CONNECTING || this.#is(ENDING)) return;
     this.#flags |= ENDING;
-    if (this.#state === OPEN && this.#block === -1 && this.#queue === null) {
+    if (this.#state === OPEN && this.#out.block === -1 && this.#out.queue === null) {
       // What was written in this turn is before it: only what is not handed over can wait.
       this.#finish();
     }
@@ -553,10 +549,10 @@ export class Connection implements SocketOwner {
   }
 
   #dropUnsent(): void {
-    this.#queue = null;
-    if (this.#next !== -1) this.#sockets.blocks.give(this.#next);
-    this.#next = -1;
-    this.#nextLength = 0;
+    this.#out.queue = null;
+    if (this.#out.next !== -1) this.#sockets.blocks.give(this.#out.next);
+    this.#out.next = -1;
+    this.#out.nextLength = 0;
   }
 
   /** Ends it now. What was written in this turn is still sent, as far as Linux has room. */
@@ -576,14 +572,14 @@ export class Connection implements SocketOwner {
     this.#error = error;
     this.#kept = null;
     this.#dropUnsent();
-    if (this.#is(ARMED) || this.#block !== -1) this.#sockets.cancel(this.fd);
+    if (this.#is(ARMED) || this.#out.block !== -1) this.#sockets.cancel(this.fd);
     this.#closeIfQuiet();
     this.#keepAlive();
   }
 
   /** The descriptor is closed when nothing is in flight on it. */
   #closeIfQuiet(): void {
-    if (this.#is(ARMED) || this.#block !== -1 || this.#is(CLOSE_SENT)) return;
+    if (this.#is(ARMED) || this.#out.block !== -1 || this.#is(CLOSE_SENT)) return;
     this.#flags |= CLOSE_SENT;
     if (!this.#is(BORROWED)) return this.#sockets.close(this.#slot, this.fd);
     this.#state = CLOSED;
@@ -606,19 +602,20 @@ export class Connection implements SocketOwner {
     if (this.#state >= CLOSING) return { unseen: [], unsent: [] };
     this.#flags |= PAUSED; // what still arrives is kept
     this.flush();
-    this.#unsent = [];
+    if (this.#out === NOTHING) this.#out = takeOutgoing();
+    this.#out.unsent = [];
     // Without io_uring it also has epoll forget the descriptor.
-    if (this.#is(ARMED) || this.#block !== -1 || this.#sockets.nonBlocking) {
+    if (this.#is(ARMED) || this.#out.block !== -1 || this.#sockets.nonBlocking) {
       const slot = this.#slot;
       this.#sockets.cancel(this.fd);
       for (let tries = 0; tries < 3; tries++) {
         this.#sockets.advance(slot);
-        if (!this.#is(ARMED) && this.#block === -1) break;
+        if (!this.#is(ARMED) && this.#out.block === -1) break;
       }
     }
     const unseen = this.#kept ?? [];
-    const unsent = this.#unsent;
-    this.#unsent = null;
+    const unsent = this.#out.unsent;
+    this.#out.unsent = null;
     this.#collectUnsent(unsent);
     this.#beginClose(0);
     setNonBlocking(this.kernel, this.fd, true);
@@ -628,10 +625,12 @@ export class Connection implements SocketOwner {
   /** Behind what was in flight. */
   #collectUnsent(unsent: Uint8Array[]): void {
     const { arena } = this.#sockets;
-    if (this.#next !== -1)
-      unsent.push(Buffer.from(arena.subarray(this.#next, this.#next + this.#nextLength)));
-    if (this.#queue === null) return;
-    const { chunks, at } = this.#queue;
+    if (this.#out.next !== -1)
+      unsent.push(
+        Buffer.from(arena.subarray(this.#out.next, this.#out.next + this.#out.nextLength)),
+      );
+    if (this.#out.queue === null) return;
+    const { chunks, at } = this.#out.queue;
     for (const [index, bytes] of chunks.entries())
       unsent.push(index === 0 ? bytes!.subarray(at) : bytes!);
   }
@@ -672,7 +671,7 @@ export class Connection implements SocketOwner {
   /** As in libuv: what reads, writes, connects or closes keeps the loop alive. */
   #keepAlive(): void {
     const receives = this.#state === OPEN && !this.#is(PAUSED) && !this.#is(END_TOLD);
-    const busy = receives || this.#block !== -1 || this.#state === CLOSING;
+    const busy = receives || this.#out.block !== -1 || this.#state === CLOSING;
     const holds = !this.#is(UNREFERENCED) && busy && this.#state !== CLOSED;
     if (holds === this.#is(HOLDING)) return;
     this.#flags ^= HOLDING;

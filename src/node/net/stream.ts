@@ -20,7 +20,7 @@ import { loadAddon } from '../../native/addon.ts';
 import { setNonBlocking } from '../../ops/socket.ts';
 import { Connection, type ConnectionHandler, type Remains } from '../../sockets/connection.ts';
 import { threadKernel } from '../environment-kernel.ts';
-import { type Callback, callBack } from '../forms.ts';
+import { type Callback, callBack, threw } from '../forms.ts';
 import {
   type InnerSocket,
   noteWaiting,
@@ -52,9 +52,21 @@ function expectBulk(): void {
   knowsBulk = true;
 }
 
+/* Flags of a stream; what is above them counts. */
+const READING = 1;
+const GONE = 2;
+/** The handle's own counts tell of ours, too. */
+const COUNTED = 4;
+const BULK = 8;
+
 interface Waiting {
   readonly until: number;
   readonly callback: WriteCallback;
+}
+
+interface Unsettled {
+  waiting: Waiting[] | null;
+  shutdown: ShutdownRequest | null;
 }
 
 /** Takes what arrives in the place of the socket's streams. The bytes are lent for the call. */
@@ -71,19 +83,16 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   readonly #handle: StreamHandle;
   #connection: Connection | null = null;
-  #onread: (...args: unknown[]) => unknown;
-  #reading = false;
-  #gone = false;
-  #counted = false;
-  #bulk = 0;
+  /** READING, GONE, COUNTED, and above them how many large pieces came in a row: one word, for those that
+   *  are idle should be small. */
+  #flags = 0;
   #written = 0;
-  #waiting: Waiting[] | null = null;
-  #shutdown: ShutdownRequest | null = null;
+  /** Writes that wait, or the end of a stream that is being shut down. */
+  #unsettled: Unsettled | null = null;
 
   constructor(handle: StreamHandle) {
     super('TRAPLESSSTREAM');
     this.#handle = handle;
-    this.#onread = handle.onread;
   }
 
   /** What the handle is without us. */
@@ -120,10 +129,17 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     return null;
   }
 
+  get #gone(): boolean {
+    return (this.#flags & GONE) !== 0;
+  }
+
+  get #waiting(): Waiting[] | null {
+    return this.#unsettled === null ? null : this.#unsettled.waiting;
+  }
+
   #revert(): void {
-    this.#gone = true;
+    this.#flags |= GONE;
     Object.setPrototypeOf(this.#handle, this.#base);
-    this.#handle.onread = this.#onread;
   }
 
   /* --- Reading -------------------------------------------------------------------------------- */
@@ -131,14 +147,14 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   readStart(): number {
     const connection = this.#open();
     if (connection === null) return this.#base.readStart.call(this.#handle);
-    this.#reading = true;
+    this.#flags |= READING;
     connection.resume();
     return 0;
   }
 
   readStop(): number {
     if (this.#gone) return this.#base.readStop.call(this.#handle);
-    this.#reading = false;
+    this.#flags &= ~READING;
     this.#connection?.pause();
     return 0;
   }
@@ -149,12 +165,12 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       return;
     }
     const copy = copyOf(bytes, start, end);
-    this.#bulk = end - start >= BULK_READ ? this.#bulk + 1 : 0;
-    callBack(this, this.#push as Callback, this, copy);
+    this.#flags = end - start >= BULK_READ ? this.#flags + BULK : this.#flags & (BULK - 1);
+    this.runInAsyncScope(arrived, this, copy);
   }
 
   /** As onStreamRead in Node's stream_base_commons. */
-  #push(bytes: Buffer): void {
+  push(bytes: Buffer): void {
     const socket = this.#socket;
     if (socket === undefined) return;
     socket._unrefTimer();
@@ -163,7 +179,7 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       this.#handle.reading = false;
       if (!socket.destroyed) this.#handle.readStop();
     }
-    if (this.#bulk >= BULK_READS && !this.#gone && this.#connection?.pending === 0)
+    if (this.#flags >= BULK * BULK_READS && !this.#gone && this.#connection?.pending === 0)
       this.#leaveBulk();
   }
 
@@ -228,17 +244,19 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       callback();
       return true;
     }
-    this.#waiting ??= [];
-    this.#waiting.push({ until: this.#written, callback });
+    this.#unsettled ??= { waiting: null, shutdown: null };
+    this.#unsettled.waiting ??= [];
+    this.#unsettled.waiting.push({ until: this.#written, callback });
     noteWaiting(socket, connection.pending);
     return true;
   }
 
   onSent(connection: Connection): void {
-    if (this.#waiting === null || this.#gone) return;
+    const waiting = this.#waiting;
+    if (waiting === null || this.#gone) return;
     // What is left may wait in our blocks.
     const done = this.#written - Math.max(0, connection.pending - WRITTEN_MAX);
-    if (this.#waiting[0].until <= done) callBack(this, this.#settle as Callback, this, done);
+    if (waiting[0].until <= done) callBack(this, this.#settle as Callback, this, done);
     else this.#socket?._unrefTimer();
   }
 
@@ -248,9 +266,9 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       socket._unrefTimer();
       noteWaiting(socket, 0);
     }
-    while (this.#waiting !== null && this.#waiting[0].until <= done) {
-      const { callback } = this.#waiting.shift()!;
-      if (this.#waiting.length === 0) this.#waiting = null;
+    for (let all = this.#waiting; all !== null && all[0].until <= done; all = this.#waiting) {
+      const { callback } = all.shift()!;
+      if (all.length === 0) this.#unsettled!.waiting = null;
       callback(null);
     }
   }
@@ -258,15 +276,16 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   shutdown(request: ShutdownRequest): number {
     const connection = this.#open();
     if (connection === null) return this.#base.shutdown.call(this.#handle, request);
-    this.#shutdown = request;
+    this.#unsettled ??= { waiting: null, shutdown: null };
+    this.#unsettled.shutdown = request;
     connection.end();
     return 0;
   }
 
   onFinish(_connection: Connection, result: number): void {
-    const request = this.#shutdown;
-    this.#shutdown = null;
-    if (request === null) return;
+    const request = this.#unsettled?.shutdown;
+    if (!request) return;
+    this.#unsettled!.shutdown = null;
     // Never before shutdown() has returned.
     process.nextTick(() => this.runInAsyncScope(request.oncomplete, request, result));
   }
@@ -275,7 +294,7 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   /** Takes our requests back. */
   #detach(): Remains {
-    this.#gone = true;
+    this.#flags |= GONE;
     return this.#connection?.detach() ?? { unseen: [], unsent: [] };
   }
 
@@ -289,8 +308,8 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   #settleAll(error: Error | null = null): void {
     const waiting = this.#waiting;
-    this.#waiting = null;
     if (waiting === null) return;
+    this.#unsettled!.waiting = null;
     this.runInAsyncScope(() => {
       for (const { callback } of waiting) callback(error);
     });
@@ -311,9 +330,10 @@ export class Stream extends AsyncResource implements ConnectionHandler {
         this.#settleAll(error),
       );
     } else if (this.#waiting !== null) setImmediate(() => this.#settleAll());
-    if (this.#shutdown !== null) this.#base.shutdown.call(this.#handle, this.#shutdown);
+    const shutdown = this.#unsettled?.shutdown;
+    if (shutdown) this.#base.shutdown.call(this.#handle, shutdown);
     if (socket !== undefined && unseen.length > 0) socket.push(Buffer.concat(unseen));
-    if (this.#reading) this.#base.readStart.call(this.#handle);
+    if ((this.#flags & READING) !== 0) this.#base.readStart.call(this.#handle);
   }
 
   /** Node moves bulk with less: without our copies. */
@@ -335,8 +355,8 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   /** What we have moved goes on being counted. */
   #keepCounts(): void {
-    if (this.#counted || this.bytesRead + this.bytesWritten === 0) return;
-    this.#counted = true;
+    if ((this.#flags & COUNTED) !== 0 || this.bytesRead + this.bytesWritten === 0) return;
+    this.#flags |= COUNTED;
     for (const name of ['bytesRead', 'bytesWritten'] as const)
       Object.defineProperty(this.#handle, name, {
         get: () => (Reflect.get(this.#base, name, this.#handle) as number) + this[name],
@@ -345,12 +365,12 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   }
 
   get onread(): (...args: unknown[]) => unknown {
-    return this.#onread;
+    return Reflect.get(this.#base, 'onread', this.#handle) as (...args: unknown[]) => unknown;
   }
 
-  /** node:net's own is what #push does; any other wants to be called by libuv. */
+  /** node:net's own is what push() does; any other wants to be called by libuv. */
   set onread(onread: (...args: unknown[]) => unknown) {
-    this.#onread = onread;
+    Reflect.set(this.#base, 'onread', onread, this.#handle);
     if (this.#gone) return;
     if (onread.name !== 'onStreamRead') this.handOver();
   }
@@ -361,6 +381,15 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   unref(): void {
     this.#connection?.unref();
+  }
+}
+
+/** Data for a socket: as callBack (forms.ts), with less on the way. */
+function arrived(this: Stream, bytes: Buffer): void {
+  try {
+    this.push(bytes);
+  } catch (error) {
+    threw(error);
   }
 }
 
