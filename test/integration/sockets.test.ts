@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import net from 'node:net';
+import { BUFFERS } from '../../src/kernel/sockets/layout.ts';
 import { socketsOf } from '../../src/kernel/sockets/sockets.ts';
 import { type Connection, connect, listen } from '../../src/sockets/index.ts';
 import { byteOf, client, onBothQueues, patternOf, turn, until } from '../support/sockets.ts';
@@ -47,6 +48,35 @@ onBothQueues('no byte of one connection appears on another', async (kernel) => {
   await Promise.all(Array.from({ length: COUNT }, (_, stream) => one(stream)));
   await new Promise<void>((resolve) => listener.close(resolve));
 });
+
+onBothQueues(
+  'a receive that finds no buffer goes on, though nothing comes with it',
+  async (kernel) => {
+    const sockets = socketsOf(kernel);
+    let total = 0;
+    const listener = listen(kernel, { host: '127.0.0.1' }, (c) => {
+      c.handler = {
+        onBytes(_, _bytes, start, end) {
+          // All buffers are taken by this batch: the last connection's receive fails behind it.
+          if (total === 0) {
+            last.write('x');
+            for (let i = 0; i < 100; i++) sockets.queue.enter();
+          }
+          total += end - start;
+        },
+      };
+    });
+    const { port } = listener.address!;
+    const clients = await Promise.all(Array.from({ length: BUFFERS + 1 }, () => client(port)));
+    const last = clients[BUFFERS];
+    await until(() => sockets.open === BUFFERS + 2);
+    for (const socket of clients.slice(0, BUFFERS)) socket.write('x');
+    for (let i = 0; i < 100; i++) sockets.queue.enter();
+    await until(() => total === BUFFERS + 1);
+    for (const socket of clients) socket.destroy();
+    listener.close();
+  },
+);
 
 onBothQueues('more data at once than there are buffers', async (kernel, t) => {
   const COUNT = 300;

@@ -48,13 +48,11 @@ export class BufferRing {
     this.#localTail = (this.#localTail + 1) & 0xffff;
   }
 
-  /** True when buffers were given back since the last time. */
-  publish(): boolean {
-    if (this.#localTail === this.#published) return false;
+  publish(): void {
+    if (this.#localTail === this.#published) return;
     // Pairs with Linux's acquire of the tail: the entries are complete, and we have done with
     // what was in the buffers.
     publishHalf(this.#halves, SHARED_TAIL, this.#localTail);
     this.#published = this.#localTail;
-    return true;
   }
 }

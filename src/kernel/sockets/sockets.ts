@@ -304,7 +304,10 @@ export class Sockets implements Source {
       if (owners[userData & SLOT_MASK]?.completed(kind, queue.result, flags)) tick();
     }
     queue.release();
-    if (this.#buffers.publish() && this.#starved.length > 0) this.#runAll(this.#starved);
+    this.#buffers.publish();
+    // All buffers are back by now, even if this batch gave none: a receive that found none may tell
+    // of it a batch later than the data that took them.
+    if (this.#starved.length > 0) this.#runAll(this.#starved);
     this.blocks.retryWaiting();
   }
 
