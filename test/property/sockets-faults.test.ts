@@ -45,7 +45,6 @@ class Pair {
   written = 0;
   peerWritten = 0;
   closes = 0;
-  peerClosed = false;
   /** Cut off: what was on the way may be lost, but nothing else may come in its place. */
   cut = false;
   readonly #id: number;
@@ -68,9 +67,6 @@ class Pair {
       this.peerGot.ended = true;
     });
     peer.on('error', () => {});
-    peer.on('close', () => {
-      this.peerClosed = true;
-    });
   }
 
   do(step: Step): void {
@@ -138,7 +134,8 @@ onBothQueues('no byte goes astray whatever breaks', async (kernel) => {
         pair.end();
         pair.peer.end();
       }
-      await until(() => pairs.every((pair) => pair.closes > 0 && pair.peerClosed));
+      // Not the peer's 'close': Node 20 does not emit it when a reset follows end() in the same turn.
+      await until(() => pairs.every((pair) => pair.closes > 0 && pair.peer.destroyed));
       for (const pair of pairs) pair.check();
       assert.equal(socketsOf(kernel).open, 1);
       assert.equal(socketsOf(kernel).blocks.taken, 0);
