@@ -275,9 +275,9 @@ export class Connection implements SocketOwner {
     if (this.#out === NOTHING) this.#out = takeOutgoing();
     let length = -1;
     if (this.#out.queue === null && most <= LARGE_BLOCK) {
-      const block = this.#roomFor(most);
+      const block = this.#out.roomFor(this.#sockets, most, this.#amendable);
       if (block !== -1) {
-        const to = block + (block === this.#out.block ? this.#out.length : this.#out.nextLength);
+        const to = this.#out.endOf(block);
         length = isText ? this.#writeText(data, encoding, to) : this.#copy(data, to);
         this.#wrote(block, length);
       }
@@ -299,31 +299,10 @@ export class Connection implements SocketOwner {
     return data.length;
   }
 
-  /** A block with room for `bytes` more at its end, -1: there is none. */
-  #roomFor(bytes: number): number {
-    const { blocks, queue } = this.#sockets;
-    const amendable =
-      this.#out.block !== -1 && this.#out.turn === queue.turn && !this.#is(CONNECTING_NAME);
-    const block = amendable ? this.#out.block : this.#out.next;
-    const filled = amendable ? this.#out.length : this.#out.nextLength;
-    if (block !== -1 && filled + bytes <= blocks.sizeOf(block)) return block;
-    if (filled + bytes > LARGE_BLOCK) return -1;
-    const larger = blocks.take(filled + bytes);
-    if (larger === -1) return -1;
-    if (filled + bytes > blocks.sizeOf(larger)) {
-      blocks.give(larger);
-      return -1;
-    }
-    if (block !== -1) {
-      this.#sockets.arena.copyWithin(larger, block, block + filled);
-      blocks.give(block);
-    }
-    if (amendable) this.#out.block = this.#out.at = larger;
-    else if (this.#out.block === -1) {
-      this.#out.block = this.#out.at = larger;
-      this.#out.length = 0;
-    } else this.#out.next = larger;
-    return larger;
+  /** The send was queued in this turn, and Linux has not seen it yet. */
+  get #amendable(): boolean {
+    const { block, turn } = this.#out;
+    return block !== -1 && turn === this.#sockets.queue.turn && !this.#is(CONNECTING_NAME);
   }
 
   #wrote(block: number, length: number): void {
@@ -339,26 +318,11 @@ export class Connection implements SocketOwner {
 
   /** Takes back the last `bytes` written, as many of them as Linux does not have yet. */
   withdraw(bytes: number): void {
-    let left = bytes;
-    const queue = this.#out.queue;
-    // What is partly gone stays whole.
-    while (queue !== null && left > 0 && queue.chunks.length > (queue.at > 0 ? 1 : 0)) {
-      const last = queue.chunks.pop()!;
-      if (last.length > left) queue.chunks.push(last.subarray(0, last.length - left));
-      left -= Math.min(left, last.length);
-    }
-    if (queue?.chunks.length === 0) this.#out.queue = null;
-    const fromNext = Math.min(left, this.#out.nextLength);
-    this.#out.nextLength -= fromNext;
-    left -= fromNext;
-    if (left > 0 && this.#out.block !== -1 && this.#out.turn === this.#sockets.queue.turn) {
-      // It may become a send of nothing, which Linux does at once.
-      const fromBlock = Math.min(left, this.#out.length);
-      this.#out.length -= fromBlock;
-      left -= fromBlock;
+    const { length } = this.#out;
+    this.pending -= bytes - this.#out.withdraw(bytes, this.#amendable);
+    // It may become a send of nothing, which Linux does at once.
+    if (this.#out.length !== length)
       this.#sockets.amendSend(this.#out.entry, this.#out.at, this.#out.length);
-    }
-    this.pending -= bytes - left;
   }
 
   #send(): void {
@@ -368,18 +332,17 @@ export class Connection implements SocketOwner {
   }
 
   #enqueue(bytes: Uint8Array): number {
-    this.#out.queue ??= { chunks: [], at: 0 };
     // What was received is not there for long.
     const received = bytes.buffer === this.#sockets.arena.buffer;
-    this.#out.queue.chunks.push(received ? Buffer.from(bytes) : bytes);
+    this.#out.enqueue(received ? Buffer.from(bytes) : bytes);
     if (this.#out.block === -1) this.#sendMore();
     return bytes.length;
   }
 
   #sent(result: number): boolean {
-    if (this.#out.unsent !== null) this.#keepUnsent(Math.max(result, 0));
+    if (this.#out.unsent !== null) this.#out.keepInFlight(this.#sockets.arena, Math.max(result, 0));
     if (result < 0 && result !== -ERRNO.EAGAIN && result !== -ERRNO.EINTR) {
-      this.#giveBlock();
+      this.#out.giveBlock(this.#sockets.blocks);
       if (this.#out.unsent !== null) return false;
       if (this.#state === OPEN) return this.#fail(result, true);
       this.#closeIfQuiet();
@@ -387,11 +350,10 @@ export class Connection implements SocketOwner {
     }
     if (result > 0) {
       this.pending -= result;
-      this.#out.at += result;
-      this.#out.length -= result;
+      this.#out.sent(result);
     }
     if (this.#state !== OPEN || this.#out.unsent !== null) {
-      this.#giveBlock();
+      this.#out.giveBlock(this.#sockets.blocks);
       if (this.#out.unsent === null) this.#closeIfQuiet();
       return false;
     }
@@ -399,18 +361,10 @@ export class Connection implements SocketOwner {
       this.#send();
       this.#out.turn = -1; // the rest of a block: not added to
     } else {
-      this.#giveBlock();
+      this.#out.giveBlock(this.#sockets.blocks);
       this.#sendMore();
     }
     return this.#tellSent();
-  }
-
-  /** Of the send that was in flight when the descriptor is given back. */
-  #keepUnsent(sent: number): void {
-    const from = this.#out.at + sent;
-    const { arena } = this.#sockets;
-    if (sent < this.#out.length)
-      this.#out.unsent!.push(Buffer.from(arena.subarray(from, this.#out.at + this.#out.length)));
   }
 
   #tellSent(): boolean {
@@ -436,20 +390,10 @@ export class Connection implements SocketOwner {
     this.#out = NOTHING;
   }
 
-  #giveBlock(): void {
-    if (this.#out.block === -1) return;
-    this.#sockets.blocks.give(this.#out.block);
-    this.#out.block = -1;
-    this.#out.length = 0;
-  }
-
   /** The next block, or what is in the list, or the end. */
   #sendMore(): void {
     if (this.#out.next !== -1) {
-      this.#out.block = this.#out.at = this.#out.next;
-      this.#out.length = this.#out.nextLength;
-      this.#out.next = -1;
-      this.#out.nextLength = 0;
+      this.#out.shift();
       this.#send();
     } else if (this.#out.queue !== null) this.#gather();
     else if (this.#is(ENDING)) this.#finish();
@@ -457,35 +401,11 @@ export class Connection implements SocketOwner {
 
   /** As much of the list as a block holds. */
   #gather(): void {
-    const { blocks, arena } = this.#sockets;
-    const queue = this.#out.queue!;
-    const { chunks } = queue;
-    const block = blocks.take(Math.min(this.pending + chunks[0]!.length, LARGE_BLOCK));
-    if (block === -1) {
-      if (!this.#is(STARVING)) blocks.whenFree(() => this.#gatherAgain());
+    if (!this.#out.gather(this.#sockets, this.pending)) {
+      if (!this.#is(STARVING)) this.#sockets.blocks.whenFree(() => this.#gatherAgain());
       this.#flags |= STARVING;
       return;
     }
-    const size = blocks.sizeOf(block);
-    let filled = 0;
-    let taken = 0;
-    while (taken < chunks.length && filled < size) {
-      const bytes = chunks[taken]!;
-      const part = Math.min(bytes.length - queue.at, size - filled);
-      arena.set(
-        part === bytes.length ? bytes : bytes.subarray(queue.at, queue.at + part),
-        block + filled,
-      );
-      filled += part;
-      queue.at += part;
-      if (queue.at < bytes.length) break;
-      queue.at = 0;
-      chunks[taken++] = null;
-    }
-    if (taken === chunks.length) this.#out.queue = null;
-    else chunks.splice(0, taken);
-    this.#out.block = this.#out.at = block;
-    this.#out.length = filled;
     this.#send();
     // A gathered block is not added to: the list, if any, comes first.
     this.#out.turn = -1;
@@ -523,7 +443,7 @@ export class Connection implements SocketOwner {
 
   #connected(result: number): boolean {
     this.#flags &= ~CONNECTING_NAME;
-    this.#giveBlock();
+    this.#out.giveBlock(this.#sockets.blocks);
     if (this.#state !== CONNECTING) {
       this.#closeIfQuiet();
       return false;
@@ -543,16 +463,9 @@ export class Connection implements SocketOwner {
       this.#beginClose(error);
       return false;
     }
-    if (sending) this.#dropUnsent();
+    if (sending) this.#out.drop(this.#sockets.blocks);
     this.handler.onError?.(this, error, sending);
     return true;
-  }
-
-  #dropUnsent(): void {
-    this.#out.queue = null;
-    if (this.#out.next !== -1) this.#sockets.blocks.give(this.#out.next);
-    this.#out.next = -1;
-    this.#out.nextLength = 0;
   }
 
   /** Ends it now. What was written in this turn is still sent, as far as Linux has room. */
@@ -571,7 +484,7 @@ export class Connection implements SocketOwner {
     this.#state = CLOSING;
     this.#error = error;
     this.#kept = null;
-    this.#dropUnsent();
+    this.#out.drop(this.#sockets.blocks);
     if (this.#is(ARMED) || this.#out.block !== -1) this.#sockets.cancel(this.fd);
     this.#closeIfQuiet();
     this.#keepAlive();
@@ -614,25 +527,12 @@ export class Connection implements SocketOwner {
       }
     }
     const unseen = this.#kept ?? [];
-    const unsent = this.#out.unsent;
+    this.#out.keepWaiting(this.#sockets.arena);
+    const { unsent } = this.#out;
     this.#out.unsent = null;
-    this.#collectUnsent(unsent);
     this.#beginClose(0);
     setNonBlocking(this.kernel, this.fd, true);
     return { unseen, unsent };
-  }
-
-  /** Behind what was in flight. */
-  #collectUnsent(unsent: Uint8Array[]): void {
-    const { arena } = this.#sockets;
-    if (this.#out.next !== -1)
-      unsent.push(
-        Buffer.from(arena.subarray(this.#out.next, this.#out.next + this.#out.nextLength)),
-      );
-    if (this.#out.queue === null) return;
-    const { chunks, at } = this.#out.queue;
-    for (const [index, bytes] of chunks.entries())
-      unsent.push(index === 0 ? bytes!.subarray(at) : bytes!);
   }
 
   /** The peer has sent its FIN. */

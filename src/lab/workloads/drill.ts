@@ -36,7 +36,7 @@ const UNLOCKS_AT = 260;
 const CALLS_LIMIT = 1e6;
 
 /** share_info of two vCPUs, which somebody here writes. */
-class Stage {
+class PairInfo {
   readonly #memory = new ArrayBuffer(2 * SHARE_INFO.size);
   readonly #view = new DataView(this.#memory);
   readonly info = new ShareInfo(this.#memory);
@@ -64,7 +64,7 @@ class Stage {
 }
 
 /** A real vCPU as far as V8 can see: with another class the branches would be known of that one. */
-function vcpuOn(stage: Stage, index: number, timePasses: () => void): JoinedVcpu {
+function vcpuOn(stage: PairInfo, index: number, timePasses: () => void): JoinedVcpu {
   const hypercalls: Hypercalls = {
     vcpuJoin: () => stage.info.memory as ArrayBuffer,
     vcpuLeave() {},
@@ -87,7 +87,7 @@ function vcpuOn(stage: Stage, index: number, timePasses: () => void): JoinedVcpu
 
 /** Returns what was counted: how often each thing happened. */
 export function drill(kind: LockKind, options: LockOptions = {}): Lock['stats'] {
-  const stage = new Stage();
+  const stage = new PairInfo();
   let calls = 0;
   const timePasses = () => {
     calls++;
