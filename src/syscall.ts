@@ -14,7 +14,6 @@
  * is issued in one go when the program has nothing left to run, or waits.
  */
 import { availableParallelism } from 'node:os';
-import { markAsUntransferable } from 'node:worker_threads';
 import { checkLayout, ENTRIES_PER_PAGE } from './abi/entry.ts';
 import { ERRNO } from './abi/errno.ts';
 import type { SyscallName } from './abi/syscalls.ts';
@@ -133,8 +132,6 @@ export class SyscallKernel {
       pages: kernel.pages,
       abandon: (call: PostedCall, id: number) => this.#abandon(call, id),
     };
-    // A slice's bytes lead to this buffer; the kernel would lose its memory with it.
-    markAsUntransferable(kernel.pool.bytes.buffer);
   }
 
   /** Whether calls can go to Linux's own syscall threads, by io_uring. */

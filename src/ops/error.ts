@@ -14,7 +14,7 @@ export interface SystemError extends Error {
 
 /** Since Node 26.8 opening and reading are one job of readFile, and its errors all have the path. */
 const [major, minor] = process.versions.node.split('.').map(Number);
-export const readFileNamesFile = major > 26 || (major === 26 && minor >= 8);
+const readFileNamesFile = major > 26 || (major === 26 && minor >= 8);
 
 /** `errno` as a system call returned it: negative. */
 export function systemError(
@@ -34,6 +34,17 @@ export function systemError(
   if (path !== undefined) error.path = path;
   if (dest !== undefined) error.dest = dest;
   return error;
+}
+
+/** What a read fails with in a readFile of this path. */
+export function readFileError(errno: number, path: string): SystemError {
+  return systemError(errno, 'read', readFileNamesFile ? path : undefined);
+}
+
+/** The same for an error of read(), which knows no path; every other one is left as it is. */
+export function asReadFileError(error: Error, path: string): Error {
+  const { errno, syscall } = error as Partial<SystemError>;
+  return errno !== undefined && syscall === 'read' ? readFileError(errno, path) : error;
 }
 
 export interface SocketError extends Error {

@@ -15,7 +15,7 @@ import { SLOT_RESULT } from '../page/pages.ts';
 import { type Fail, number, type Path, pathText, type Resolve, settleError } from './call.ts';
 import { claimChain, fillClose, following, putBlock } from './chain.ts';
 import { close } from './descriptor.ts';
-import { readFileNamesFile, systemError } from './error.ts';
+import { asReadFileError, readFileError, systemError } from './error.ts';
 import { fillOpen } from './open.ts';
 import { fstat } from './stat.ts';
 import { readOpened } from './transfer.ts';
@@ -81,11 +81,9 @@ class ReadFile implements Completion {
     const block = this.#block;
     if (fd < 0 || read1 < 0 || read2 < 0) {
       pool.give(block);
-      const named = readFileNamesFile ? pathText(this.#path) : undefined;
+      const path = pathText(this.#path);
       const error =
-        fd < 0
-          ? systemError(fd, 'open', pathText(this.#path))
-          : systemError(read1 < 0 ? read1 : read2, 'read', named);
+        fd < 0 ? systemError(fd, 'open', path) : readFileError(read1 < 0 ? read1 : read2, path);
       settleError(error, this.#resolve, this.#fail);
       return;
     }
@@ -94,7 +92,7 @@ class ReadFile implements Completion {
     pool.bytes.copy(begun, read1, block + FIRST, block + FIRST + read2);
     pool.give(block);
     readRest(kernel, fd, begun, this.#encoding).then(this.#resolve, (error: Error) =>
-      settleError(error, this.#resolve, this.#fail),
+      settleError(asReadFileError(error, pathText(this.#path)), this.#resolve, this.#fail),
     );
   }
 }
@@ -246,10 +244,9 @@ class ReadKnownFile implements Completion {
       pool.give(this.#block);
     }
     if (results.some((result) => result < 0)) {
+      const path = pathText(this.#path);
       const error =
-        fd < 0
-          ? systemError(fd, 'open', pathText(this.#path))
-          : systemError(bytes < 0 ? bytes : more, 'read');
+        fd < 0 ? systemError(fd, 'open', path) : readFileError(bytes < 0 ? bytes : more, path);
       settleError(error, this.#resolve, this.#fail);
     } else if (extra === undefined) {
       rememberSize(this.#path, bytes);
@@ -258,7 +255,7 @@ class ReadKnownFile implements Completion {
       // It has grown.
       const begun = Buffer.concat([data.subarray(0, bytes), extra]);
       readRest(kernel, fd, begun, undefined).then(this.#resolve, (error: Error) =>
-        settleError(error, this.#resolve, this.#fail),
+        settleError(asReadFileError(error, pathText(this.#path)), this.#resolve, this.#fail),
       );
     }
   }

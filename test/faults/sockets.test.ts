@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { buildSync } from 'esbuild';
@@ -21,10 +21,29 @@ import { client, onBothQueues, until } from '../support/sockets.ts';
 const program = (name: string): string => join(root, 'test', 'faults', 'programs', 'sockets', name);
 const TIERS = ['ring', 'ready'] as const;
 
+/** Programs as JavaScript: what loads TypeScript cannot be had in a worker, and opens and closes
+ *  descriptors of its own. */
+const bundles = mkdtempSync(join(tmpdir(), 'trapless-worker-'));
+after(() => rmSync(bundles, { recursive: true }));
+function bundled(name: string): string {
+  const outfile = join(bundles, `${name}.cjs`);
+  buildSync({
+    entryPoints: [program(`${name}.ts`)],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    logOverride: { 'empty-import-meta': 'silent' },
+  });
+  return outfile;
+}
+const addon = join(root, 'native', 'build', 'Release', 'trapless.node');
+
+const emfile = bundled('emfile');
 for (const tier of TIERS)
   test(`no descriptor for a connection: accepting recovers [${tier}]`, async () => {
-    const limited = ['-c', 'ulimit -n 60; exec "$@"', 'sh', process.execPath, '--import', 'tsx'];
-    const result = await execute([...limited, program('emfile.ts'), tier], { command: 'sh' });
+    const line = ['-c', 'ulimit -n 60; exec "$@"', 'sh', process.execPath, emfile, tier];
+    const result = await execute(line, { command: 'sh', env: { TRAPLESS_ADDON: addon } });
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(JSON.parse(result.stdout), { before: 0, served: 10, answered: 10 });
   });
@@ -51,18 +70,7 @@ for (const tier of TIERS)
       assert.equal(received, 'first 1 second third');
     });
 
-/** TypeScript in a worker, whatever loads it here. */
-const bundled = join(mkdtempSync(join(tmpdir(), 'trapless-worker-')), 'worker.cjs');
-buildSync({
-  entryPoints: [program('worker.ts')],
-  outfile: bundled,
-  bundle: true,
-  platform: 'node',
-  format: 'cjs',
-  logOverride: { 'empty-import-meta': 'silent' },
-});
-after(() => rmSync(dirname(bundled), { recursive: true }));
-const addon = join(root, 'native', 'build', 'Release', 'trapless.node');
+const workerProgram = bundled('worker');
 
 /** What a worker could leave behind. */
 function held(): { descriptors: number; threads: number; kibibytes: number } {
@@ -75,7 +83,7 @@ function held(): { descriptors: number; threads: number; kibibytes: number } {
 }
 
 function startWorker(tier: string, options: object): Worker {
-  return new Worker(bundled, {
+  return new Worker(workerProgram, {
     env: { TRAPLESS_ADDON: addon },
     workerData: { ring: tier === 'ring', ...options },
   });

@@ -397,6 +397,26 @@ onEveryBackend('a slice is used in place, and stays until its calls are done', a
   fs.closeSync(writer);
 });
 
+onEveryBackend('the arena cannot be given to another thread', async (open) => {
+  const kernel = open();
+  const slice = kernel.arena.alloc(16);
+  const arena = slice.bytes.buffer as ArrayBuffer;
+  const { port1 } = new MessageChannel();
+  // Node refuses to, or copies: such memory of an addon's is marked by Node itself.
+  for (const give of [
+    () => structuredClone(arena, { transfer: [arena] }),
+    () => port1.postMessage(arena, [arena]),
+  ])
+    try {
+      give();
+    } catch (error) {
+      assert.equal((error as Error).name, 'DataCloneError');
+    }
+  assert.ok(arena.byteLength > 0);
+  slice.free();
+  port1.close();
+});
+
 onEveryBackend('lists of buffers and slices, longer than what is read', async (openKernel) => {
   const kernel = openKernel();
   const fd = await open(kernel, fileWith('0123456789'));

@@ -3,9 +3,17 @@
  * file is a path, a descriptor or, with promises, a FileHandle.
  */
 import type { Kernel } from '../../kernel/kernel.ts';
-import { type Fail, type Path, type Resolve, resultValue, settleError } from '../../ops/call.ts';
+import {
+  type Fail,
+  type Path,
+  pathText,
+  type Resolve,
+  resultValue,
+  settleError,
+} from '../../ops/call.ts';
 import { copyFile as copyWhole } from '../../ops/copy-file.ts';
 import { close as closeFile, closeQuietly } from '../../ops/descriptor.ts';
+import { asReadFileError } from '../../ops/error.ts';
 import { open as openPath } from '../../ops/open.ts';
 import { bothFit } from '../../ops/paths.ts';
 import { type Check, readAll } from '../../ops/read-all.ts';
@@ -85,7 +93,9 @@ export const readFile: Start = (kernel, args, resolve, fail) => {
   const read = (fd: number) => readText(kernel, fd, given.encoding, check);
   const failed = unlessNodes('readFile', args, resolve, fail);
   if (path !== undefined) {
-    onFile(kernel, path, given, read).then(resolve, failed);
+    onFile(kernel, path, given, read).then(resolve, (error: Error) =>
+      failed(asReadFileError(error, pathText(path))),
+    );
     return true;
   }
   const fd = descriptorOf(file, fail);
