@@ -72,7 +72,9 @@ for (const tier of TIERS)
 
 const workerProgram = bundled('worker');
 
-/** What a worker could leave behind. */
+/** What a worker could leave behind. Only sockets and our own: a worker that inherited the flags of
+ *  this process would load TypeScript's loader, whose reads Node leaves open when it is terminated
+ *  in the midst of one. */
 function held(): { descriptors: number; threads: number; kibibytes: number } {
   const size = /VmSize:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))!;
   return {
@@ -84,6 +86,7 @@ function held(): { descriptors: number; threads: number; kibibytes: number } {
 
 function startWorker(tier: string, options: object): Worker {
   return new Worker(workerProgram, {
+    execArgv: [],
     env: { TRAPLESS_ADDON: addon },
     workerData: { ring: tier === 'ring', ...options },
   });
