@@ -384,10 +384,12 @@ static napi_value open_kernel(napi_env env, napi_callback_info info) {
   } const parts[] = {{"control", d->control}, {"descs", d->descs},
                      {"links", d->links},     {"spotList", d->spot_list},
                      {"directList", d->direct_list}, {"entries", d->entries},
-                     {"slots", d->slots}};
+                     {"slots", d->slots},
+                     {"ownDescriptors", d->own_descriptors}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     tl_napi_set_number(env, result, parts[i].name,
                        (double)((const uint8_t*)parts[i].at - d->base));
+  tl_napi_set_number(env, result, "ownDescriptorsMax", TL_OWN_DESCRIPTORS_MAX);
   add_methods(env, result, b);
   return result;
 }

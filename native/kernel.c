@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "map.h"
@@ -56,12 +57,55 @@ static void on_handle_closed(uv_handle_t* handle) {
   if (k->closed) k->closed(k);
 }
 
+/* --- Descriptors of files at the end ------------------------------------------------------- */
+
+static void own(const struct tl_desk* d, uint64_t fd) {
+  if (fd < TL_OWN_DESCRIPTORS_MAX) d->own_descriptors[fd / 32] |= 1u << (fd % 32);
+}
+
+static int is_done(const struct tl_entry* e) { return atomic_load(&e->status) == TL_DONE; }
+
+/* Whether the chain has closed what its first entry opened. */
+static int has_closed(const struct tl_desk* d, uint32_t head) {
+  uint32_t id = head;
+  while (d->entries[id].flags & TL_LINK) {
+    id = d->links[id];
+    const struct tl_entry* const e = &d->entries[id];
+    if (e->number == SYS_close && (e->flags & TL_HEAD_FD) && is_done(e)) return e->result != -ECANCELED;
+  }
+  return 0;
+}
+
+/* What is in entries only: opened and not harvested yet, or to be closed and not begun. An entry is
+ * submitted once it is filled in, as far as a close is concerned. */
+static void own_of_entries(const struct tl_desk* d) {
+  uint32_t const count = (uint32_t)atomic_load(&d->control->pages_in_use) * TL_ENTRIES_PER_PAGE;
+  for (uint32_t id = 0; id < count; id++) {
+    const struct tl_entry* const e = &d->entries[id];
+    int const status = atomic_load(&e->status);
+    if (e->number == SYS_openat && status == TL_DONE && e->result >= 0 && !has_closed(d, id))
+      own(d, (uint64_t)e->result);
+    else if (e->number == SYS_close && status == TL_SUBMITTED && !(e->flags & TL_HEAD_FD))
+      own(d, e->args[0]);
+  }
+}
+
+static void close_own(const struct tl_desk* d) {
+  for (uint32_t word = 0; word < TL_OWN_DESCRIPTORS_MAX / 32; word++)
+    for (uint32_t bits = d->own_descriptors[word]; bits; bits &= bits - 1)
+      close((int)(word * 32) + __builtin_ctz(bits));
+}
+
 void tl_kernel_close(struct tl_kernel* k, tl_closed closed) {
   if (k->closing) return;
   k->closing = 1;
   k->closed = closed;
-  if (!tl_crew_leave(&k->crew)) k->leaked = 1;
+  int const quiet = tl_crew_leave(&k->crew);
+  if (!quiet) k->leaked = 1;
   if (!tl_ring_close(&k->ring)) k->leaked = 1;
+  /* A thread that still sits in a call goes on with its chain afterwards. */
+  if (quiet) own_of_entries(&k->crew.desk);
+  close_own(&k->crew.desk);
   /* The loop lets go of the sockets' epoll before it is closed. */
   if (k->loop) tl_kernel_detach(k, on_handle_closed);
   if (!tl_sockets_close(&k->sockets)) k->leaked = 1;

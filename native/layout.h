@@ -2,7 +2,8 @@
  *
  * One kernel (one register() call) owns one mapping, the desk:
  *
- *   control | page descriptors | links | spot list | direct list | syscall pages | slots
+ *   control | page descriptors | links | spot list | direct list | syscall pages | slots |
+ *   own descriptors
  *
  * and a second one, the pool, of larger blocks. Every offset here is exported to
  * src/abi/entry.ts by the addon at load and compared there: moving a field without
@@ -113,6 +114,10 @@ enum tl_order { TL_AS_FOUND = 0, TL_GROUPED = 1, TL_IO_FIRST = 2 };
 
 #define TL_NO_LINK 0xffff
 
+/* A bit for each descriptor that is closed with its thread: src/kernel/own-descriptors.ts. More
+ * than any process has, and untouched memory costs nothing. */
+#define TL_OWN_DESCRIPTORS_MAX (1u << 20)
+
 /* Where the parts of a desk lie. All sizes in bytes. */
 struct tl_desk {
   uint8_t* base;
@@ -125,6 +130,7 @@ struct tl_desk {
   uint16_t* direct_list; /* entries whose buffer is the caller's own, for one spot batch */
   struct tl_entry* entries;
   uint8_t* slots;
+  uint32_t* own_descriptors;
 };
 
 static inline size_t tl_round(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -148,7 +154,9 @@ static inline size_t tl_desk_lay_out(struct tl_desk* d, uint8_t* base, uint32_t 
   d->entries = (struct tl_entry*)(void*)(base + at);
   at += TL_ENTRY_SIZE * entries;
   d->slots = base + at;
-  at += (size_t)TL_SLOT_SIZE * entries;
+  at = tl_round(at + (size_t)TL_SLOT_SIZE * entries, TL_PAGE_SIZE);
+  d->own_descriptors = (uint32_t*)(void*)(base + at);
+  at += TL_OWN_DESCRIPTORS_MAX / 8;
   d->size = tl_round(at, TL_PAGE_SIZE);
   return d->size;
 }

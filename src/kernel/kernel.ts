@@ -23,6 +23,7 @@ import { SyscallPages } from '../page/pages.ts';
 import { Counters, type KernelStatistics } from './counters.ts';
 import type { IdQueue } from './id-queue.ts';
 import { type KernelOptions, kernelOptions, ORDER, type ResolvedOptions } from './options.ts';
+import { OwnDescriptors } from './own-descriptors.ts';
 import type { Ring } from './ring/ring.ts';
 import type { Route } from './routes.ts';
 import { Scheduler } from './scheduler.ts';
@@ -70,6 +71,7 @@ export class Kernel {
   readonly pages: SyscallPages;
   readonly pool: Pool;
   readonly desk: Desk;
+  readonly own: OwnDescriptors;
   readonly counters = new Counters();
   readonly options: ResolvedOptions;
 
@@ -120,6 +122,7 @@ export class Kernel {
     this.desk = new Desk(native, options.pagesMax);
     this.pages = new SyscallPages(this.desk, options.pages);
     this.pool = new Pool(native);
+    this.own = new OwnDescriptors(this.desk);
     this.#control = this.desk.control;
     this.#control[CONTROL.order] = ORDER[options.order];
     this.#control[CONTROL.spinUs] = availableParallelism() > 1 ? options.spinUs : 0;

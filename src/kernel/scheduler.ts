@@ -57,6 +57,8 @@ export class Scheduler {
   readonly #completions: readonly (Completion | null)[];
   readonly #descriptors: BusyDescriptors;
   readonly #closeNumber = syscallNumber('close');
+  /** Asked of a descriptor that somebody else will close: see quiet() in ops/descriptor.ts. */
+  readonly #quietNumber = syscallNumber('fcntl');
   readonly #shares: boolean;
   #routes: RouteTables;
   /** Given to the crew, to be taken back if it does not get to them. Hints: some are done. */
@@ -163,7 +165,7 @@ export class Scheduler {
     const number = this.#pages.number(id);
     const route = this.#routes.first[number];
     const completion = this.#completions[id];
-    if (number === this.#closeNumber) this.#closes.push(id);
+    if (number === this.#closeNumber || number === this.#quietNumber) this.#closes.push(id);
     else if (route === ROUTE.spot && spotOpen && !completion?.mayBlock)
       this.spot.add(id, completion?.view, completion?.viewEntry);
     else if (route === ROUTE.ring) this.#toRing(id);

@@ -19,6 +19,8 @@ export class Desk {
   /** SLOT_SIZE bytes per entry: its path and its small result. */
   readonly slots: Buffer;
   readonly slotWords: Int32Array;
+  /** A bit per descriptor: kernel/own-descriptors.ts. Null in a kernel that is not real. */
+  readonly ownDescriptors: Int32Array | null;
   /** Address of slots: the low and high halves. No mapping crosses a 4 GiB line. */
   readonly slotsLow: number;
   readonly addressHigh: number;
@@ -34,6 +36,8 @@ export class Desk {
     this.entries = new Int32Array(native.desk, native.entries, (entriesMax * ENTRY_SIZE) / 4);
     this.slots = Buffer.from(native.desk, native.slots, entriesMax * SLOT_SIZE);
     this.slotWords = new Int32Array(native.desk, native.slots, (entriesMax * SLOT_SIZE) / 4);
+    const { ownDescriptors: own, ownDescriptorsMax: most } = native;
+    this.ownDescriptors = own === undefined ? null : new Int32Array(native.desk, own, most! >> 5);
     const address = native.deskAddress + BigInt(native.slots);
     this.slotsLow = Number(address & 0xffffffffn) | 0;
     this.addressHigh = Number(address >> 32n);

@@ -28,6 +28,9 @@ export interface NativeKernel {
   readonly directList: number;
   readonly entries: number;
   readonly slots: number;
+  /** A bit for each descriptor up to the limit that this thread closes when it ends. */
+  readonly ownDescriptors?: number;
+  readonly ownDescriptorsMax?: number;
   /** Tries spotList[0..count) without blocking; then answers as otherWork does: 1 for yes. */
   spot(count: number, directCount: number, directViews: readonly Uint8Array[]): number;
   /** Wakes a crew thread (after setting ready bits while `awake` was 0). */

@@ -8,7 +8,7 @@
  * oncomplete is called later, or without, at once. Whether the running Node's does is tried, once.
  */
 import { AsyncResource } from 'node:async_hooks';
-import fs, { closeSync } from 'node:fs';
+import fs from 'node:fs';
 import { DT_UNKNOWN } from '../abi/structs.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Path } from '../ops/call.ts';
@@ -18,15 +18,13 @@ import { encodeName, type NameEncoding } from './accept-options.ts';
 import { uvType } from './dirents.ts';
 import { threadKernel } from './environment-kernel.ts';
 import { type Callback, callBack } from './forms.ts';
+import { closeOwn } from './unmanaged.ts';
 
 interface NodeRequest {
   oncomplete(error: Error | null, result?: unknown): void;
 }
 type DirClass = new (handle: object, path: unknown, options: unknown) => fs.Dir;
 const Dir = fs.Dir as unknown as DirClass;
-
-// Taken now: a program may replace it later.
-const closeNow = closeSync;
 
 /** As fs.Dir wants it: name, type, name, type …; null at the end. */
 type Result = (string | Buffer | number)[] | null;
@@ -70,7 +68,7 @@ class DirectoryHandle {
 
   close(request?: NodeRequest): void {
     forgotten.unregister(this);
-    if (request === undefined) return closeNow(this.#fd);
+    if (request === undefined) return closeOwn(this.#kernel, this.#fd);
     const { succeed, fail } = answering(request);
     close(this.#kernel, this.#fd, () => succeed(), fail);
   }
@@ -89,7 +87,7 @@ function answering(request: NodeRequest) {
 
 /** Directories that are collected open are closed, with Node's warning. */
 const forgotten = new FinalizationRegistry<number>((fd) => {
-  closeNow(fd);
+  closeOwn(threadKernel() as Kernel, fd);
   process.emitWarning('Closing directory handle on garbage collection');
 });
 

@@ -11,6 +11,7 @@ import dgram, { type Socket } from 'node:dgram';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
+import { isMainThread } from 'node:worker_threads';
 import { httpServers, runtime } from './bundles.ts';
 import { type AnyFunction, disguise } from './disguise.ts';
 import { shared } from './shared.ts';
@@ -33,6 +34,7 @@ export function installDoors(): void {
   const promises = () => runtime().fs().promises as unknown as Functions;
   put(fs as unknown as Functions, CALLBACK_NAMES, originals.fs, callbacks);
   put(fs.promises as unknown as Functions, PROMISE_NAMES, originals.promises, promises);
+  if (!isMainThread) closeSyncDoor();
   streamDoors();
   dgram.createSocket = datagramDoor(dgram.createSocket) as typeof dgram.createSocket;
   syncBuiltinESMExports();
@@ -64,6 +66,18 @@ function door(original: AnyFunction, open: () => AnyFunction): AnyFunction {
       inside = openOr(open, original);
     }
     return inside.apply(this, args);
+  }, original);
+}
+
+/** In a worker: what was opened by us is closed by us (unmanaged.ts). */
+function closeSyncDoor(): void {
+  const target = fs as unknown as Functions;
+  const original = target.closeSync;
+  shared().originals.fs.closeSync = original;
+  target.closeSync = disguise(function (this: unknown, ...args: unknown[]) {
+    const { kernel } = shared();
+    const close = kernel?.own.has(args[0] as number) ? runtime().fs().closeSync : original;
+    return close.apply(this, args as [number]);
   }, original);
 }
 

@@ -10,6 +10,7 @@
  */
 import nodeFs from 'node:fs';
 import { promisify } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
 import { threadKernel } from './environment-kernel.ts';
 import {
   type AnyFunction,
@@ -30,6 +31,7 @@ import { open } from './starts/files.ts';
 import type { Start } from './starts/start.ts';
 import { access } from './starts/stats.ts';
 import { readForm, readvForm, writeForm, writevForm } from './transfers.ts';
+import { closeSyncForm } from './unmanaged.ts';
 
 type Functions = Record<string, AnyFunction>;
 
@@ -98,6 +100,7 @@ function accelerated(): Functions {
   for (const [name, { start, most }] of Object.entries(FUNCTIONS))
     if (plain(name)) functions[name] = callbackForm(plain(name), start, most);
   functions.close = closeForm(plain('close'));
+  if (!isMainThread) functions.closeSync = closeSyncForm(plain('closeSync'));
   functions.exists = existsForm(plain('exists'));
   functions.read = readForm(plain('read'));
   shared().reads.add(functions.read);

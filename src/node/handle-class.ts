@@ -86,6 +86,8 @@ export function canMakeHandles(): boolean {
 
 export function makeHandle(fd: number): FileHandle {
   const { Handle, Native } = learned as HandleFacts;
+  // Node's half closes it from here on.
+  threadKernel()?.own.remove(fd);
   const native = new Native(fd);
   native.close = closeNative;
   return new Handle(native);

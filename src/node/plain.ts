@@ -21,7 +21,7 @@ export function plainPromise(name: string): AnyFunction {
 }
 
 /** Lets Node do it all, in the form that is waited for: a callback if there is a `fail`. */
-function byNode(
+export function byNode(
   name: string,
   args: readonly unknown[],
   // biome-ignore lint/suspicious/noExplicitAny: whatever Node's function returns

@@ -79,6 +79,7 @@ function openFile(
     const fd = pages.result(head);
     const looked = pages.result(looking);
     const file = fd >= 0 && looked >= 0 ? decodeFile(kernel, looking, fd) : fd;
+    if (fd >= 0) kernel.own.add(fd);
     pages.free(head);
     if (fd >= 0 && looked < 0) closeQuietly(kernel, fd).then(() => resolve(looked));
     else resolve(file);
@@ -117,8 +118,8 @@ function transfer(
   if (head === -1) return kernel.whenRoom(() => transfer(kernel, from, to, resolve));
   const { pages } = kernel;
   const on = (id: number, name: 'ftruncate' | 'fchmod' | 'close', fd: number, flags: number) => {
-    pages.call(id, number(name), name === 'close' ? 1 : 2, flags);
     pages.setInt(id, 0, fd);
+    pages.call(id, number(name), name === 'close' ? 1 : 2, flags);
   };
   on(head, 'ftruncate', to.fd, FLAG.link);
   pages.setInt(head, 1, 0);
@@ -136,6 +137,8 @@ function transfer(
     resolve(whole);
   };
   kernel.post(head, { done, mayBlock: true });
+  kernel.own.remove(from.fd);
+  kernel.own.remove(to.fd);
 }
 
 async function copy(kernel: Kernel, from: Path, to: Path, exclusive: boolean): Promise<undefined> {

@@ -9,18 +9,10 @@ import { ERRNO } from '../abi/errno.ts';
 import { DIRENT64, O_DIRECTORY, O_RDONLY } from '../abi/structs.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { FILE_BLOCK } from '../memory/pool.ts';
-import {
-  Call,
-  type Fail,
-  number,
-  type Path,
-  type Resolve,
-  resultValue,
-  settleError,
-} from './call.ts';
+import { Call, type Fail, number, type Path, type Resolve, settleError } from './call.ts';
 import { putBlock } from './chain.ts';
 import { systemError } from './error.ts';
-import { fillOpen } from './open.ts';
+import { fillOpen, ownDescriptor } from './open.ts';
 
 /** Names as Linux has them, and their DT_ types. */
 export interface Entries {
@@ -37,7 +29,7 @@ export function openDirectory(
   const id = kernel.pages.claim();
   if (id === -1) return kernel.whenRoom(() => openDirectory(kernel, path, resolve, fail));
   fillOpen(kernel, id, path, O_RDONLY | O_DIRECTORY, 0, 0);
-  kernel.post(id, new Call('opendir', path, undefined, resultValue, resolve, fail));
+  kernel.post(id, new Call('opendir', path, undefined, ownDescriptor, resolve, fail));
 }
 
 /** "." and ".." are not listed. */

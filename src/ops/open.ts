@@ -31,6 +31,12 @@ export function fillOpen(
   pages.setInt(id, 3, mode);
 }
 
+/** A descriptor that is closed with this thread, unless it is closed before. */
+export const ownDescriptor: Decode<number> = (kernel, _id, fd) => {
+  kernel.own.add(fd);
+  return fd;
+};
+
 /** Resolves to what `decode` makes of the descriptor. */
 export function open<T>(
   kernel: Kernel,

@@ -132,6 +132,7 @@ async function readRest(
   begun: Buffer,
   encoding: BufferEncoding | undefined,
 ): Promise<FileData> {
+  kernel.own.add(fd);
   try {
     const size = await sizeOf(kernel, fd);
     if (size > FILE_MAX) throw tooLarge(size);

@@ -158,6 +158,7 @@ async function readRest(
   parts: Packed[],
   unpacked: number,
 ): Promise<void> {
+  kernel.own.add(fd);
   try {
     await new Promise<number>((resolve) => packOnly(kernel, block, unpacked, resolve));
     parts.push(takePacked(kernel.pool.bytes, block));

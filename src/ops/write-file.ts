@@ -14,7 +14,7 @@ import { type Fail, number, type Path, pathText, type Resolve, settleError } fro
 import { claimChain, fillClose, following, putBlock } from './chain.ts';
 import { close, closeQuietly } from './descriptor.ts';
 import { systemError } from './error.ts';
-import { fillOpen, open } from './open.ts';
+import { fillOpen, open, ownDescriptor } from './open.ts';
 import { writeAll } from './write-all.ts';
 
 class WriteFile implements Completion {
@@ -50,6 +50,7 @@ class WriteFile implements Completion {
       const from = this.#block + written;
       const rest = Buffer.from(pool.bytes.subarray(from, this.#block + this.#length));
       pool.give(this.#block);
+      kernel.own.add(fd);
       const { resolve, fail } = this.#settlement();
       writeAndClose(kernel, fd, rest, rest.length).then(resolve, fail);
       return;
@@ -98,7 +99,7 @@ async function writeLong(
 ): Promise<undefined> {
   const { byteLength } = data;
   const fd = await new Promise<number>((resolve) =>
-    open(kernel, path, flags, mode, (_k, _id, result) => result, resolve),
+    open(kernel, path, flags, mode, ownDescriptor, resolve),
   );
   return writeAndClose(kernel, fd, data, byteLength);
 }

@@ -2,9 +2,23 @@
 import * as descriptor from '../../ops/descriptor.ts';
 import { setTimes } from '../../ops/times.ts';
 import { acceptDescriptor, acceptInteger, acceptOwner, acceptTime } from '../accept.ts';
+import { byNode } from '../plain.ts';
+import { isNodes } from '../unmanaged.ts';
 import { onDescriptor, type Start } from './start.ts';
 
-export const close = onDescriptor(descriptor.close);
+/** What Node keeps on a list of its own is for Node to close, after our calls on it. */
+export const close: Start = (kernel, [fd], resolve, fail) => {
+  const accepted = acceptDescriptor(fd);
+  if (accepted === undefined) return false;
+  if (!isNodes(kernel, accepted)) descriptor.close(kernel, accepted, resolve, fail);
+  else if (kernel.inFlight === 0) return false;
+  else descriptor.quiet(kernel, accepted, byNodes, byNodes);
+  return true;
+
+  function byNodes(): void {
+    byNode('close', [accepted], resolve, fail);
+  }
+};
 export const fsync = onDescriptor(descriptor.fsync);
 export const fdatasync = onDescriptor(descriptor.fdatasync);
 

@@ -14,7 +14,7 @@ import {
 import { copyFile as copyWhole } from '../../ops/copy-file.ts';
 import { close as closeFile, closeQuietly } from '../../ops/descriptor.ts';
 import { asReadFileError } from '../../ops/error.ts';
-import { open as openPath } from '../../ops/open.ts';
+import { open as openPath, ownDescriptor } from '../../ops/open.ts';
 import { bothFit } from '../../ops/paths.ts';
 import { type Check, readAll } from '../../ops/read-all.ts';
 import { type FileData, readFile as readWhole } from '../../ops/read-file.ts';
@@ -26,17 +26,28 @@ import { acceptDescriptor, acceptFlags, acceptMode, acceptPath, bytesOf } from '
 import { acceptFileOptions, type FileOptions } from '../accept-options.ts';
 import { openDescriptor } from '../handle-class.ts';
 import { unlessNodes } from '../plain.ts';
+import { mayOpen, nodeTracks } from '../unmanaged.ts';
 import { acceptLength } from './descriptors.ts';
-import type { Start } from './start.ts';
+import type { Arguments, Settle, Start } from './start.ts';
 
-export const open: Start = (kernel, [path, flags, mode], resolve, fail) => {
+/** With a callback, the descriptor is the program's; in a worker it may end with that. */
+export const open: Start = (kernel, args, resolve, fail) =>
+  (fail === undefined || mayOpen()) && openOwn(kernel, args, resolve, fail);
+
+function openOwn(
+  kernel: Kernel,
+  [path, flags, mode]: Arguments,
+  resolve: Settle,
+  fail: Fail | undefined,
+): boolean {
   const accepted = acceptPath(path);
   const bits = acceptFlags(flags);
   const permissions = acceptMode(mode, 0o666);
   if (accepted === undefined || bits === undefined || permissions === undefined) return false;
-  openPath(kernel, accepted, bits, permissions, resultValue, resolve, fail);
+  const decode = fail === undefined || nodeTracks() ? ownDescriptor : resultValue;
+  openPath(kernel, accepted, bits, permissions, decode, resolve, fail);
   return true;
-};
+}
 
 /** Of what is no path: a number for the callback forms, a FileHandle for the promise forms. */
 function descriptorOf(file: unknown, fail: Fail | undefined): number | undefined {
@@ -54,7 +65,7 @@ async function onFile<T>(
   work: (fd: number) => Promise<T>,
 ): Promise<T> {
   const fd = await new Promise<number>((resolve) =>
-    openPath(kernel, path, flags, mode, resultValue, resolve),
+    openPath(kernel, path, flags, mode, ownDescriptor, resolve),
   );
   let result: T;
   try {
