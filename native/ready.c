@@ -40,6 +40,7 @@
 #define TL_ENTER_GETEVENTS 1u
 #define TL_BATCH 64
 #define TL_EVENTS 256
+#define TL_FIRST_DESCRIPTORS 256 /* there is room for */
 
 struct request {
   struct request* next;
@@ -49,15 +50,17 @@ struct request {
   uint8_t op;
 };
 
-/* There is one for every descriptor: an idle one has nothing else. */
+/* There is one for every descriptor: an idle one has nothing else, and is small. */
 struct watched {
-  uint64_t in;                    /* user_data of what stands until it fails: */
-  uint8_t in_op;                  /* accept, recv or recvmsg; 0: nothing */
-  uint8_t told, readable, writable, unsure, listed;
-  uint16_t in_name_len;           /* of a recvmsg */
-  int next;                       /* in the list of those to look at; -1: last */
-  struct request *out, *out_last; /* connect, send: in order */
+  struct request* out_last; /* of those to send or connect: each leads to the next, the last one to
+                               the first; null: there are none */
+  uint32_t in;              /* user_data of what stands until it fails: */
+  uint8_t in_op;            /* accept, recv or recvmsg; 0: nothing */
+  uint8_t told : 1, readable : 1, writable : 1, unsure : 1, listed : 1;
+  uint16_t in_name_len; /* of a recvmsg */
+  int next;             /* in the list of those to look at; -1: last */
 };
+_Static_assert(sizeof(struct watched) == 24, "one for every idle connection");
 
 struct tl_ready {
   struct tl_ring* ring;
@@ -116,6 +119,10 @@ static const struct buffer* buffer_at(const struct tl_ready* r, uint16_t ahead) 
 
 /* --- Requests ------------------------------------------------------------------------------ */
 
+static struct request* first_out(const struct watched* w) {
+  return w->out_last ? w->out_last->next : NULL;
+}
+
 static struct request* request_from(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct request* q = r->spare;
   if (q) {
@@ -143,9 +150,10 @@ static struct watched* find(struct tl_ready* r, int fd) {
   if (fcntl(fd, F_GETFD) < 0) return NULL;
   int64_t size = r->fds_size;
   while (size <= fd) size *= 2;
-  struct watched* const grown = realloc(r->fds, (size_t)size * sizeof *grown);
-  if (!grown) return NULL;
-  memset(grown + r->fds_size, 0, (size_t)(size - r->fds_size) * sizeof *grown);
+  /* What is added reads as zeros, and is not there before it is written to. */
+  struct watched* const grown = mremap(r->fds, (size_t)r->fds_size * sizeof *grown,
+                                       (size_t)size * sizeof *grown, MREMAP_MAYMOVE);
+  if (grown == MAP_FAILED) return NULL;
   r->fds = grown;
   r->fds_size = size;
   return &r->fds[fd];
@@ -187,7 +195,7 @@ static void list(struct tl_ready* r, int fd) {
 }
 
 static int has_turn(const struct watched* w) {
-  return (w->in_op && w->readable) || (w->out && w->writable);
+  return (w->in_op && w->readable) || (w->out_last && w->writable);
 }
 
 /* --- Receiving ----------------------------------------------------------------------------- */
@@ -279,16 +287,16 @@ static void recvmsg_ready(struct tl_ready* r, int fd, struct watched* w) {
 /* --- Sending ------------------------------------------------------------------------------- */
 
 static void out_ends(struct tl_ready* r, struct watched* w, int32_t result) {
-  struct request* const q = w->out;
-  w->out = q->next;
-  if (!w->out) w->out_last = NULL;
+  struct request* const q = first_out(w);
+  if (q == w->out_last) w->out_last = NULL;
+  else w->out_last->next = q->next;
   complete(r, q->user_data, result, 0);
   request_free(r, q);
 }
 
 /* 0: not finished, 1: it has completed. */
 static int send_some(struct tl_ready* r, int fd, struct watched* w) {
-  struct request* const q = w->out;
+  struct request* const q = first_out(w);
   for (;;) {
     ssize_t const n = sendto(fd, (const void*)(uintptr_t)(q->addr + q->done), q->len - q->done,
                              MSG_DONTWAIT | MSG_NOSIGNAL,
@@ -323,7 +331,7 @@ static int send_datagrams(struct tl_ready* r, int fd, struct watched* w) {
   struct mmsghdr messages[TL_BATCH];
   struct iovec vectors[TL_BATCH];
   uint32_t count = 0;
-  for (struct request* q = w->out; q && count < TL_BATCH && q->op == TL_OP_SEND && q->name;
+  for (struct request* q = first_out(w); count < TL_BATCH && q->op == TL_OP_SEND && q->name;
        q = q->next) {
     vectors[count] = (struct iovec){.iov_base = (void*)(uintptr_t)q->addr, .iov_len = q->len};
     messages[count] = (struct mmsghdr){.msg_hdr = {.msg_name = (void*)(uintptr_t)q->name,
@@ -331,6 +339,7 @@ static int send_datagrams(struct tl_ready* r, int fd, struct watched* w) {
                                                    .msg_iov = &vectors[count],
                                                    .msg_iovlen = 1}};
     count++;
+    if (q == w->out_last) break;
   }
   if (count < 2) return send_some(r, fd, w);
   if (count > room(r)) count = room(r);
@@ -343,8 +352,8 @@ static int send_datagrams(struct tl_ready* r, int fd, struct watched* w) {
 }
 
 static void send_ready(struct tl_ready* r, int fd, struct watched* w) {
-  while (w->out && w->writable && room(r) > 0) {
-    int const went_on = w->out->op == TL_OP_CONNECT ? connect_ends(r, fd, w)
+  while (w->out_last && w->writable && room(r) > 0) {
+    int const went_on = first_out(w)->op == TL_OP_CONNECT ? connect_ends(r, fd, w)
                                                     : send_datagrams(r, fd, w);
     if (!went_on) return;
   }
@@ -362,20 +371,24 @@ static int name_length(const struct io_uring_sqe* sqe) {
 static void begin_in(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = find(r, sqe->fd);
   int const name = w && sqe->opcode == TL_OP_RECVMSG ? name_length(sqe) : 0;
-  int const failed = !w ? -errno : name < 0 ? name : w->in_op ? -EBUSY : tell(r, sqe->fd, w);
+  int const failed = !w                              ? -errno
+                     : sqe->user_data > UINT32_MAX ? -EINVAL
+                     : name < 0                    ? name
+                     : w->in_op                    ? -EBUSY
+                                                   : tell(r, sqe->fd, w);
   if (failed) {
     complete(r, sqe->user_data, failed, 0);
     return;
   }
-  w->in = sqe->user_data;
+  w->in = (uint32_t)sqe->user_data;
   w->in_op = sqe->opcode;
   w->in_name_len = (uint16_t)name;
   if (w->readable) list(r, sqe->fd);
 }
 
 static void append_out(struct watched* w, struct request* q) {
-  if (w->out) w->out_last->next = q;
-  else w->out = q;
+  q->next = w->out_last ? first_out(w) : q;
+  if (w->out_last) w->out_last->next = q;
   w->out_last = q;
 }
 
@@ -414,8 +427,8 @@ static int end_standing(struct tl_ready* r, struct watched* w, int32_t* count) {
     in_ends(r, w, -ECANCELED);
     ++*count;
   }
-  for (; w->out && room(r) > 1; ++*count) out_ends(r, w, -ECANCELED);
-  return !w->in_op && !w->out && room(r) > 0;
+  for (; w->out_last && room(r) > 1; ++*count) out_ends(r, w, -ECANCELED);
+  return !w->in_op && !w->out_last && room(r) > 0;
 }
 
 /* All of a descriptor's. Its result is how many there were at the end: of more than there was room
@@ -424,7 +437,7 @@ static int cancel_all(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   struct watched* const w = known(r, sqe->fd);
   int32_t count = 0;
   /* What was queued before it has its turn first, as in the ring. */
-  if (w && w->out && w->writable) send_ready(r, sqe->fd, w);
+  if (w && w->out_last && w->writable) send_ready(r, sqe->fd, w);
   if (w && !end_standing(r, w, &count)) return 0;
   complete(r, sqe->user_data, count ? count : -ENOENT, 0);
   /* Whoever cancels all closes next, and perhaps not through us. */
@@ -518,7 +531,7 @@ static void serve(struct tl_ready* r) {
     int const next = fd == last ? -1 : w->next;
     int const this_one = fd;
     w->listed = 0;
-    if (w->out && w->writable) send_ready(r, this_one, w);
+    if (w->out_last && w->writable) send_ready(r, this_one, w);
     if (w->in_op && w->readable && room(r) > 1) {
       if (w->in_op == TL_OP_RECV) recv_ready(r, this_one, w);
       else if (w->in_op == TL_OP_RECVMSG) recvmsg_ready(r, this_one, w);
@@ -563,6 +576,10 @@ static int map_words(struct tl_ring* ring, uint32_t sq, uint32_t cq) {
   return -errno;
 }
 
+static void unmap_descriptors(const struct tl_ready* r) {
+  if (r->fds != MAP_FAILED) munmap(r->fds, (size_t)r->fds_size * sizeof *r->fds);
+}
+
 struct tl_ready* tl_ready_open(struct tl_ring* ring, uint32_t sq_entries, uint32_t cq_entries,
                                const uint8_t* buffer_ring, uint32_t buffers) {
   struct tl_ready* const r = calloc(1, sizeof *r);
@@ -573,13 +590,16 @@ struct tl_ready* tl_ready_open(struct tl_ring* ring, uint32_t sq_entries, uint32
   r->buffer_ring = buffer_ring;
   r->buffer_mask = (uint16_t)(buffers - 1);
   r->first = r->last = -1;
-  r->fds_size = 256;
-  r->fds = calloc((size_t)r->fds_size, sizeof *r->fds);
+  r->fds_size = TL_FIRST_DESCRIPTORS;
+  r->fds = mmap(NULL, (size_t)r->fds_size * sizeof *r->fds, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   r->epoll = epoll_create1(EPOLL_CLOEXEC);
-  int const failed = r->epoll < 0 ? -errno : !r->fds ? -ENOMEM : map_words(ring, sq_entries, cq_entries);
+  int const failed = r->epoll < 0              ? -errno
+                     : r->fds == MAP_FAILED ? -ENOMEM
+                                            : map_words(ring, sq_entries, cq_entries);
   if (!failed) return r;
   if (r->epoll >= 0) close(r->epoll);
-  free(r->fds);
+  unmap_descriptors(r);
   free(r);
   errno = -failed;
   return NULL;
@@ -598,9 +618,15 @@ static void free_all(struct request* q) {
 }
 
 void tl_ready_close(struct tl_ready* r) {
-  for (int fd = 0; fd < r->fds_size; fd++) free_all(r->fds[fd].out);
+  for (int fd = 0; fd < r->fds_size; fd++) {
+    struct watched* const w = &r->fds[fd];
+    struct request* const first = first_out(w);
+    if (!first) continue;
+    w->out_last->next = NULL;
+    free_all(first);
+  }
   free_all(r->spare);
-  free(r->fds);
+  unmap_descriptors(r);
   close(r->epoll);
   free(r);
 }

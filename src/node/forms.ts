@@ -41,7 +41,8 @@ export function callBack(
   request.runInAsyncScope(guarded, receiver, callback, args);
 }
 
-function guarded(this: unknown, callback: Callback, args: unknown[]): void {
+/** For runInAsyncScope: calls it, and reports what it throws. */
+export function guarded(this: unknown, callback: Callback, args: unknown[]): void {
   try {
     callback.apply(this, args);
   } catch (error) {

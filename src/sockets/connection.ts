@@ -76,13 +76,17 @@ const CLOSE_SENT = 1 << 11;
 const UNREFERENCED = 1 << 12;
 const HOLDING = 1 << 13; // the loop is kept alive
 const BORROWED = 1 << 14; // closed by somebody else: libuv
+/* Above them the state, and above that what it ended with (errno). */
+const STATE_SHIFT = 15;
+const STATE_MASK = 3 << STATE_SHIFT;
+const ERROR_SHIFT = 17;
 
 /** Bytes pending above which write() returns false, and under which onDrain is called. */
 export const HIGH_WATER = 256 * 1024;
 const LOW_WATER = 64 * 1024;
 
 export class Connection implements SocketOwner {
-  readonly fd: number;
+  fd: number;
   handler: ConnectionHandler;
   bytesRead = 0;
   /** Written and not yet taken by Linux. */
@@ -92,11 +96,9 @@ export class Connection implements SocketOwner {
   data: any = undefined;
 
   readonly #sockets: Sockets;
-  #slot: number;
-  #state: number;
+  #slot = -1;
   /** One word for all that is either so or not: a connection that is idle should be small. */
   #flags: number;
-  #error = 0;
 
   /* Receiving */
   /** What arrived while paused. */
@@ -105,14 +107,31 @@ export class Connection implements SocketOwner {
   /** What is being sent. */
   #out = NOTHING;
 
-  /** Claims a slot for `fd`; `begin` or `connect` follows. */
-  constructor(sockets: Sockets, fd: number, handler: ConnectionHandler, borrowed = false) {
+  /**
+   * Claims a slot for `fd`; `begin` or `connect` follows. A subclass is its own handler (null), and
+   * borrows a descriptor later (-1).
+   */
+  constructor(sockets: Sockets, fd: number, handler: ConnectionHandler | null) {
     this.#sockets = sockets;
-    this.#flags = borrowed ? BORROWED : 0;
+    this.#flags = fd === -1 ? BORROWED : 0;
     this.fd = fd;
-    this.handler = handler;
-    this.#state = OPEN;
-    this.#slot = sockets.claim(this, borrowed ? -1 : fd);
+    this.handler = handler ?? (this as unknown as ConnectionHandler);
+    if (fd !== -1) this.#slot = sockets.claim(this, fd);
+  }
+
+  /** Of somebody else's descriptor, which is given back by detach(). False: as `claimed`. */
+  protected borrow(fd: number): boolean {
+    this.fd = fd;
+    this.#slot = this.#sockets.claim(this, -1);
+    return this.claimed;
+  }
+
+  get #state(): number {
+    return (this.#flags & STATE_MASK) >>> STATE_SHIFT;
+  }
+
+  set #state(state: number) {
+    this.#flags = (this.#flags & ~STATE_MASK) | (state << STATE_SHIFT);
   }
 
   /** False: there are too many sockets; `fd` is still the caller's. */
@@ -126,6 +145,11 @@ export class Connection implements SocketOwner {
 
   get kernel(): Kernel {
     return this.#sockets.kernel;
+  }
+
+  /** Whether its descriptor must not block: without io_uring. */
+  get nonBlocking(): boolean {
+    return this.#sockets.nonBlocking;
   }
 
   get open(): boolean {
@@ -482,7 +506,7 @@ export class Connection implements SocketOwner {
   #beginClose(error: number): void {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
-    this.#error = error;
+    this.#flags |= -error << ERROR_SHIFT;
     this.#kept = null;
     this.#out.drop(this.#sockets.blocks);
     if (this.#is(ARMED) || this.#out.block !== -1) this.#sockets.cancel(this.fd);
@@ -545,7 +569,7 @@ export class Connection implements SocketOwner {
     this.#sockets.free(this.#slot);
     this.#slot = -1;
     this.#keepAlive();
-    this.handler.onClose?.(this, this.#error);
+    this.handler.onClose?.(this, 0 - (this.#flags >>> ERROR_SHIFT));
     return true;
   }
 

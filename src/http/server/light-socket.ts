@@ -108,7 +108,7 @@ function writeLight(socket: InnerSocket, data: string | Uint8Array, encoding: un
   const known = encoding === 'latin1' ? 'latin1' : 'utf8';
   if (stream.corkedFrom === -1 && stateOf(socket).corked > 0)
     stream.corkedFrom = stream.bytesWritten;
-  return stream.write(socket as never, false, data, known, noop);
+  return stream.writeFor(socket as never, false, data, known, noop);
 }
 
 /** Counts it as waiting; false: that is as much as should. */

@@ -34,7 +34,7 @@ function adoptConnections(server: InnerServer): void {
   handle.onconnection = function (error, client) {
     if (isStreamHandle(client)) {
       watchPipes();
-      adopt(client);
+      adopt(client, true);
     }
     return onconnection.call(this, error, client);
   };
@@ -56,7 +56,7 @@ export function connectForm(original: AnyFunction): AnyFunction {
     const handle = this._handle;
     if (streamOf(handle) === undefined && isStreamHandle(handle) && !hasOwnBuffer(this)) {
       watchPipes();
-      adopt(handle);
+      adopt(handle, false);
     }
     return result;
   }, original);

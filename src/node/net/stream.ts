@@ -13,14 +13,13 @@
  *   adopted ──first read or write──► open ──close(), reset()──► gone
  *                                      └──handOver()──► Node's
  */
-import { AsyncResource } from 'node:async_hooks';
 import { errnoName } from '../../abi/errno.ts';
-import { socketsOf } from '../../kernel/sockets/sockets.ts';
+import { type Sockets, socketsOf } from '../../kernel/sockets/sockets.ts';
 import { loadAddon } from '../../native/addon.ts';
 import { setNonBlocking } from '../../ops/socket.ts';
 import { Connection, type ConnectionHandler, type Remains } from '../../sockets/connection.ts';
 import { threadKernel } from '../environment-kernel.ts';
-import { type Callback, callBack, threw } from '../forms.ts';
+import { type Callback, threw } from '../forms.ts';
 import {
   type InnerSocket,
   noteWaiting,
@@ -30,6 +29,7 @@ import {
   type WriteCallback,
 } from './internals.ts';
 import { pushTo } from './push.ts';
+import { callBackIn, enterAtAdoption, runIn, scopeProperties } from './scope.ts';
 
 /** Bytes that may wait in our blocks and yet count as written, as in Linux's own buffer. */
 const WRITTEN_MAX = 128 * 1024;
@@ -72,27 +72,31 @@ interface Unsettled {
 /** Takes what arrives in the place of the socket's streams. The bytes are lent for the call. */
 export type Consumer = (bytes: Buffer, start: number, end: number) => void;
 
-/** One object for all that is ours of a connection but the Connection itself: many are idle. It is
- *  also the resource in which its callbacks run. */
-export class Stream extends AsyncResource implements ConnectionHandler {
-  /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
-  consumer: Consumer | null = null;
+/** All that is ours of a connection is one object: many are idle. */
+export class Stream extends Connection implements ConnectionHandler {
   /** What is written from here on (as bytesWritten counts) is still to be uncorked; -1: nothing.
    *  A socket that is destroyed before that does not send it. */
   corkedFrom = -1;
 
   readonly #handle: StreamHandle;
-  #connection: Connection | null = null;
-  /** READING, GONE, COUNTED, and above them how many large pieces came in a row: one word, for those that
-   *  are idle should be small. */
+  /** READING, GONE, COUNTED, and above them how many large pieces came in a row. */
   #flags = 0;
   #written = 0;
   /** Writes that wait, or the end of a stream that is being shut down. */
   #unsettled: Unsettled | null = null;
 
-  constructor(handle: StreamHandle) {
-    super('TRAPLESSSTREAM');
+  constructor(sockets: Sockets, handle: StreamHandle) {
+    super(sockets, -1, null);
     this.#handle = handle;
+  }
+
+  /** As long as the handle is ours; a handle that is Node's again feeds its socket's streams. */
+  get consumer(): Consumer | null {
+    return this.data ?? null;
+  }
+
+  set consumer(consumer: Consumer | null) {
+    this.data = consumer;
   }
 
   /** What the handle is without us. */
@@ -104,29 +108,19 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     return ownerOf(this.#handle);
   }
 
-  /** Null where it cannot be: then the handle is Node's again. */
-  #open(): Connection | null {
-    if (this.#gone) return null;
-    if (this.#connection !== null) return this.#connection;
-    const kernel = threadKernel();
+  /** False where it cannot be: then the handle is Node's again. */
+  #ready(): boolean {
+    if (this.#gone) return false;
+    if (this.claimed) return true;
     const { fd } = this.#handle;
-    if (kernel !== null && fd >= 0) {
-      try {
-        const sockets = socketsOf(kernel);
-        const connection = new Connection(sockets, fd, this, true);
-        if (connection.claimed) {
-          if (!sockets.nonBlocking) setNonBlocking(kernel, fd, false);
-          connection.pause();
-          if (!this.#handle.hasRef()) connection.unref();
-          this.#connection = connection;
-          return connection;
-        }
-      } catch {
-        // No memory for sockets: Node's own way.
-      }
+    if (fd < 0 || !this.borrow(fd)) {
+      this.#revert();
+      return false;
     }
-    this.#revert();
-    return null;
+    if (!this.nonBlocking) setNonBlocking(this.kernel, fd, false);
+    this.pause();
+    if (!this.#handle.hasRef()) super.unref();
+    return true;
   }
 
   get #gone(): boolean {
@@ -145,28 +139,28 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   /* --- Reading -------------------------------------------------------------------------------- */
 
   readStart(): number {
-    const connection = this.#open();
-    if (connection === null) return this.#base.readStart.call(this.#handle);
+    if (!this.#ready()) return this.#base.readStart.call(this.#handle);
     this.#flags |= READING;
-    connection.resume();
+    this.resume();
     return 0;
   }
 
   readStop(): number {
     if (this.#gone) return this.#base.readStop.call(this.#handle);
     this.#flags &= ~READING;
-    this.#connection?.pause();
+    if (this.claimed) this.pause();
     return 0;
   }
 
   onBytes(_connection: Connection, bytes: Buffer, start: number, end: number): void {
-    if (this.consumer !== null) {
-      callBack(this, this.consumer as Callback, undefined, bytes, start, end);
+    const { consumer } = this;
+    if (consumer !== null) {
+      callBackIn(this.#handle, consumer as Callback, undefined, bytes, start, end);
       return;
     }
     const copy = copyOf(bytes, start, end);
     this.#flags = end - start >= BULK_READ ? this.#flags + BULK : this.#flags & (BULK - 1);
-    this.runInAsyncScope(arrived, this, copy);
+    runIn(this.#handle, arrived, this, copy);
   }
 
   /** As onStreamRead in Node's stream_base_commons. */
@@ -179,12 +173,11 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       this.#handle.reading = false;
       if (!socket.destroyed) this.#handle.readStop();
     }
-    if (this.#flags >= BULK * BULK_READS && !this.#gone && this.#connection?.pending === 0)
-      this.#leaveBulk();
+    if (this.#flags >= BULK * BULK_READS && !this.#gone && this.pending === 0) this.#leaveBulk();
   }
 
   onEnd(): void {
-    callBack(this, this.#pushEnd as Callback, this);
+    callBackIn(this.#handle, this.#pushEnd as Callback, this);
   }
 
   #pushEnd(): void {
@@ -197,7 +190,7 @@ export class Stream extends AsyncResource implements ConnectionHandler {
 
   onError(_connection: Connection, error: number, sending: boolean): void {
     const exception = errnoException(error, sending ? 'write' : 'read');
-    callBack(this, this.#fail as Callback, this, exception);
+    callBackIn(this.#handle, this.#fail as Callback, this, exception);
   }
 
   #fail(error: Error): void {
@@ -211,16 +204,8 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     return this.#written;
   }
 
-  get bytesRead(): number {
-    return this.#connection?.bytesRead ?? 0;
-  }
-
-  get pending(): number {
-    return this.#connection?.pending ?? 0;
-  }
-
   /** As _writeGeneric in net.js, of a socket that is connected. False: it is for Node to do. */
-  write(
+  writeFor(
     socket: InnerSocket,
     writev: boolean,
     data: unknown,
@@ -231,32 +216,31 @@ export class Stream extends AsyncResource implements ConnectionHandler {
       this.#leaveBulk();
       return false;
     }
-    const connection = this.#open();
-    if (connection === null) return false;
+    if (!this.#ready()) return false;
     socket._pendingData = null;
     socket._pendingEncoding = '';
     socket._unrefTimer();
-    const before = connection.pending;
-    if (writev) writeAll(connection, data as Chunks);
-    else writeOne(connection, data as Uint8Array | string, encoding);
-    this.#written += connection.pending - before;
-    if (connection.pending <= WRITTEN_MAX) {
+    const before = this.pending;
+    if (writev) writeAll(this, data as Chunks);
+    else writeOne(this, data as Uint8Array | string, encoding);
+    this.#written += this.pending - before;
+    if (this.pending <= WRITTEN_MAX) {
       callback();
       return true;
     }
     this.#unsettled ??= { waiting: null, shutdown: null };
     this.#unsettled.waiting ??= [];
     this.#unsettled.waiting.push({ until: this.#written, callback });
-    noteWaiting(socket, connection.pending);
+    noteWaiting(socket, this.pending);
     return true;
   }
 
-  onSent(connection: Connection): void {
+  onSent(): void {
     const waiting = this.#waiting;
     if (waiting === null || this.#gone) return;
     // What is left may wait in our blocks.
-    const done = this.#written - Math.max(0, connection.pending - WRITTEN_MAX);
-    if (waiting[0].until <= done) callBack(this, this.#settle as Callback, this, done);
+    const done = this.#written - Math.max(0, this.pending - WRITTEN_MAX);
+    if (waiting[0].until <= done) callBackIn(this.#handle, this.#settle as Callback, this, done);
     else this.#socket?._unrefTimer();
   }
 
@@ -274,11 +258,10 @@ export class Stream extends AsyncResource implements ConnectionHandler {
   }
 
   shutdown(request: ShutdownRequest): number {
-    const connection = this.#open();
-    if (connection === null) return this.#base.shutdown.call(this.#handle, request);
+    if (!this.#ready()) return this.#base.shutdown.call(this.#handle, request);
     this.#unsettled ??= { waiting: null, shutdown: null };
     this.#unsettled.shutdown = request;
-    connection.end();
+    this.end();
     return 0;
   }
 
@@ -287,22 +270,22 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     if (!request) return;
     this.#unsettled!.shutdown = null;
     // Never before shutdown() has returned.
-    process.nextTick(() => this.runInAsyncScope(request.oncomplete, request, result));
+    process.nextTick(() => runIn(this.#handle, request.oncomplete, request, result));
   }
 
   /* --- Leaving -------------------------------------------------------------------------------- */
 
   /** Takes our requests back. */
-  #detach(): Remains {
+  #giveBack(): Remains {
     this.#flags |= GONE;
-    return this.#connection?.detach() ?? { unseen: [], unsent: [] };
+    return this.claimed ? this.detach() : { unseen: [], unsent: [] };
   }
 
   /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
   release(): void {
     if (this.#gone) return;
-    if (this.corkedFrom !== -1) this.#connection?.withdraw(this.#written - this.corkedFrom);
-    this.#detach();
+    if (this.corkedFrom !== -1 && this.claimed) this.withdraw(this.#written - this.corkedFrom);
+    this.#giveBack();
     if (this.#waiting !== null) setImmediate(() => this.#settleAll());
   }
 
@@ -310,15 +293,19 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     const waiting = this.#waiting;
     if (waiting === null) return;
     this.#unsettled!.waiting = null;
-    this.runInAsyncScope(() => {
-      for (const { callback } of waiting) callback(error);
-    });
+    runIn(
+      this.#handle,
+      () => {
+        for (const { callback } of waiting) callback(error);
+      },
+      undefined,
+    );
   }
 
   /** Node goes on with it: with what is still to be sent, and with what was not seen yet. */
   handOver(): void {
     if (this.#gone) return;
-    const { unseen, unsent } = this.#detach();
+    const { unseen, unsent } = this.#giveBack();
     this.#revert();
     const socket = this.#socket;
     const bytes = Buffer.concat(unsent);
@@ -375,12 +362,12 @@ export class Stream extends AsyncResource implements ConnectionHandler {
     if (onread.name !== 'onStreamRead') this.handOver();
   }
 
-  ref(): void {
-    this.#connection?.ref();
+  override ref(): void {
+    if (this.claimed) super.ref();
   }
 
-  unref(): void {
-    this.#connection?.unref();
+  override unref(): void {
+    if (this.claimed) super.unref();
   }
 }
 
@@ -434,6 +421,17 @@ type Ours = StreamHandle & { readonly [kStream]: Stream; readonly [kBase]?: Stre
 
 export function streamOf(handle: StreamHandle | null): Stream | undefined {
   return handle === null ? undefined : (handle as Ours)[kStream];
+}
+
+/** Null: Node's own way. */
+function threadSockets(): Sockets | null {
+  const kernel = threadKernel();
+  if (kernel === null) return null;
+  try {
+    return socketsOf(kernel);
+  } catch {
+    return null; // no memory for them
+  }
 }
 
 const prototypes = new Map<object, object>();
@@ -526,7 +524,7 @@ function prototypeOver(base: StreamHandle): object {
     descriptor.configurable = true;
     if ('value' in descriptor) descriptor.writable = true;
   }
-  return Object.create(base, { ...methods, [kBase]: { value: base } });
+  return Object.create(base, { ...methods, ...scopeProperties(), [kBase]: { value: base } });
 }
 
 /** For these it has to be Node's again. */
@@ -560,21 +558,24 @@ function writeShort(
   callback: WriteCallback,
 ): void {
   const stream = this.connecting ? undefined : streamOf(this._handle);
-  if (stream?.write(this, writev, data, encoding, callback)) return;
+  if (stream?.writeFor(this, writev, data, encoding, callback)) return;
   const prototype = Object.getPrototypeOf(this) as InnerSocket;
   prototype._writeGeneric.call(this, writev, data, encoding, callback);
 }
 
-/** `handle` is Node's own, and nothing was read or written yet. */
-export function adopt(handle: StreamHandle): void {
+/** `handle` is Node's own, and nothing was read or written yet. `accepted`: a server has made it. */
+export function adopt(handle: StreamHandle, accepted: boolean): void {
   if (streamOf(handle) !== undefined) return;
+  const sockets = threadSockets();
+  if (sockets === null) return;
   const base = Object.getPrototypeOf(handle) as StreamHandle;
   let prototype = prototypes.get(base);
   if (prototype === undefined) {
     prototype = prototypeOver(base);
     prototypes.set(base, prototype);
   }
-  Object.defineProperty(handle, kStream, { value: new Stream(handle) });
+  Object.defineProperty(handle, kStream, { value: new Stream(sockets, handle) });
+  enterAtAdoption(handle, accepted);
   Object.setPrototypeOf(handle, prototype);
   shortenWrites(handle as Ours);
 }

@@ -1,0 +1,82 @@
+/**
+ * In which async scope a handle's callbacks run: in its own, as of all that libuv calls. So
+ * async_hooks and AsyncLocalStorage see what Node alone would show them, and an idle connection has
+ * no resource of ours.
+ *
+ *   Object.create(base, { …, ...scopeProperties() })     once per class of handle
+ *   enterAtAdoption(handle, isServers)                   once per handle
+ *   runIn(handle, f, receiver, ...args)
+ *
+ * AsyncResource's method needs two symbols of its receiver: the handle's id, which is also its
+ * socket's, and that of what it was made in. Where it needs more (newer Nodes keep a context frame),
+ * the handle gets an AsyncResource after all.
+ */
+import { AsyncResource, executionAsyncId } from 'node:async_hooks';
+import { type AnyFunction, type Callback, guarded } from '../forms.ts';
+import { ownerOf, type StreamHandle } from './internals.ts';
+
+const kResource = Symbol('trapless resource');
+
+type Scope = StreamHandle & {
+  getAsyncId(): number;
+  readonly [kResource]?: AsyncResource;
+};
+type Identified = Readonly<Record<symbol, number | undefined>>;
+
+const known = Object.getOwnPropertySymbols(new AsyncResource('TRAPLESSSTREAM'));
+const named = (name: string) => known.find(({ description }) => description === name);
+const idSymbol = named('async_id_symbol');
+const triggerSymbol = named('trigger_async_id_symbol');
+/** The handle itself will do. */
+const isPlain = known.length === 2 && idSymbol !== undefined && triggerSymbol !== undefined;
+
+const { runInAsyncScope } = AsyncResource.prototype;
+
+function idOf(handle: Scope): number {
+  return (ownerOf(handle) as unknown as Identified | undefined)?.[idSymbol!] ?? handle.getAsyncId();
+}
+
+/** What a connection was made in is its server. */
+function triggerOf(handle: Scope): number {
+  const server = (ownerOf(handle) as { server?: unknown } | undefined)?.server;
+  return (server as Identified | undefined | null)?.[idSymbol!] ?? idOf(handle);
+}
+
+export function scopeProperties(): PropertyDescriptorMap {
+  if (!isPlain) return {};
+  const getter = (get: (handle: Scope) => number): PropertyDescriptor => ({
+    get(this: Scope) {
+      return get(this);
+    },
+    configurable: true,
+  });
+  return { [idSymbol!]: getter(idOf), [triggerSymbol!]: getter(triggerOf) };
+}
+
+/** `isServers`: it was accepted. Of any other, what it was made in is noted. */
+export function enterAtAdoption(handle: StreamHandle, isServers: boolean): void {
+  if (!isPlain)
+    Object.defineProperty(handle, kResource, { value: new AsyncResource('TRAPLESSSTREAM') });
+  else if (!isServers) Object.defineProperty(handle, triggerSymbol!, { value: executionAsyncId() });
+}
+
+/** What `f` throws has to be reported by itself: `runIn` does not. */
+export function runIn(
+  handle: StreamHandle,
+  f: (this: never, ...args: never[]) => unknown,
+  receiver: unknown,
+  ...args: unknown[]
+): void {
+  const scope = isPlain ? handle : (handle as Scope)[kResource];
+  runInAsyncScope.call(scope as AsyncResource, f as AnyFunction, receiver, ...args);
+}
+
+/** As callBack (forms.ts). */
+export function callBackIn(
+  handle: StreamHandle,
+  callback: Callback,
+  receiver: unknown,
+  ...args: unknown[]
+): void {
+  runIn(handle, guarded as never, receiver, callback, args);
+}
