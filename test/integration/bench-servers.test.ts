@@ -21,7 +21,7 @@ import {
 } from '../../src/lab/servers/suite.ts';
 
 const skip = availableParallelism() < 2 && 'needs a second core for the load';
-const tiny = { trials: 1, warmSeconds: 0.05, seconds: 0.2, connections: [4] };
+const tiny = { trials: 1, warmSeconds: 0.05, seconds: 0.2, connections: [4], collections: 1 };
 
 const everybody = ['ours', 'crew', 'node', 'limit'];
 

@@ -2,7 +2,7 @@
  * What connections cost that do nothing: the memory of each, and what they take from those that
  * are busy. Each has had one exchange before it falls silent.
  *
- *   const bytes = await idleMemory(contender, { case: 'idle-memory', idle: 5000, load }, setting);
+ *   const bytes = await idleMemory(contender, { case: 'idle-memory', idle: 10_000, load }, setting);
  *   const { alone, beside } = await idleBusy(contender, …);
  */
 import { readFileSync } from 'node:fs';
@@ -38,19 +38,30 @@ export function checkDescriptorLimit(connections: number): void {
   );
 }
 
-/** Bytes of resident memory per idle connection, garbage collected before and after. */
+/** Of the load before the memory is looked at for the first time. */
+const WARM_CONNECTIONS = 64;
+const WARM_ACCEPTS = 20 * WARM_CONNECTIONS;
+
+/**
+ * Bytes of resident memory per idle connection. What belongs to the program must not be counted to
+ * them: so it has accepted and answered enough before that its code is compiled. Nor must what V8
+ * has room for and does not use: its young generation holds 0 to 32 MB, by chance, until little has
+ * been allocated for some seconds; the collection after that gives it back.
+ */
 export function idleMemory(
   contender: Contender,
   { case: name, idle, load }: IdleCase,
   setting: Setting,
 ): Promise<number> {
-  const { clients, cores } = setting;
+  const { clients, cores, warmSeconds, collections } = setting;
   return withServer(contender, name, setting, async ({ pid, port }) => {
-    // Code that is compiled and tables that exist already are not counted to the connections.
-    await (await clients.keep(load, 64, port, cores.load)).end();
-    const before = await settledMemory(pid);
+    const warm = { ...load, connections: WARM_CONNECTIONS };
+    await clients.run(warm, port, warmSeconds, cores.load);
+    for (let accepted = 0; accepted < WARM_ACCEPTS; accepted += WARM_CONNECTIONS)
+      await (await clients.keep(load, WARM_CONNECTIONS, port, cores.load)).end();
+    const before = await settledMemory(pid, collections);
     const kept = await clients.keep(load, idle, port, cores.load);
-    const after = await settledMemory(pid);
+    const after = await settledMemory(pid, collections);
     await kept.end();
     return (after - before) / idle;
   });
@@ -83,10 +94,11 @@ function mean(one: Figures, other: Figures): Figures {
   ) as unknown as Figures;
 }
 
-const SETTLE_MS = 400;
+/** V8 looks at the last 5 seconds to know how much is allocated. */
+const SETTLE_MS = 1000;
 
-async function settledMemory(pid: number): Promise<number> {
-  for (let i = 0; i < 3; i++) {
+async function settledMemory(pid: number, collections: number): Promise<number> {
+  for (let i = 0; i < collections; i++) {
     process.kill(pid, 'SIGUSR2');
     await sleep(SETTLE_MS);
   }

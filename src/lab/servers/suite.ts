@@ -58,6 +58,7 @@ export interface SuiteOptions {
   readonly trials?: number;
   readonly seconds?: number;
   readonly warmSeconds?: number;
+  readonly collections?: number;
   readonly peersDirectory?: string;
   readonly progress?: Progress;
 }
@@ -90,9 +91,10 @@ export interface SuiteReport {
 export const defaults = {
   trials: 5,
   connections: [64],
-  idle: { 'idle-memory': 5000, 'idle-busy': 10_000 },
+  idle: { 'idle-memory': 10_000, 'idle-busy': 10_000 },
   seconds: 3,
   warmSeconds: 1,
+  collections: 8,
   quick: { trials: 3, seconds: 1, warmSeconds: 1 },
 } as const;
 
@@ -126,6 +128,7 @@ export async function measure(suite: Suite, options: SuiteOptions = {}): Promise
       running,
       seconds: options.seconds ?? defaults.seconds,
       warmSeconds: options.warmSeconds ?? defaults.warmSeconds,
+      collections: options.collections ?? defaults.collections,
     };
     progress.expect(trials * rows.length * contenders.length);
     for (let trial = 1; trial <= trials; trial++) {

@@ -23,6 +23,8 @@ export interface Setting {
   readonly cores: Cores;
   readonly warmSeconds: number;
   readonly seconds: number;
+  /** How often, a second apart, garbage is collected before memory is looked at. */
+  readonly collections: number;
   /** Servers that run now, for whoever has to end them. */
   readonly running: Set<ChildProcess>;
 }

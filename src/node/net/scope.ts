@@ -5,7 +5,7 @@
  *
  *   Object.create(base, { …, ...scopeProperties() })     once per class of handle
  *   enterAtAdoption(handle, isServers)                   once per handle
- *   runIn(handle, f, receiver, ...args)
+ *   runIn(handle, f, receiver, argument)
  *
  * AsyncResource's method needs two symbols of its receiver: the handle's id, which is also its
  * socket's, and that of what it was made in. Where it needs more (newer Nodes keep a context frame),
@@ -21,25 +21,28 @@ type Scope = StreamHandle & {
   getAsyncId(): number;
   readonly [kResource]?: AsyncResource;
 };
-type Identified = Readonly<Record<symbol, number | undefined>>;
+/** A socket, or a server. */
+type Identified = Readonly<Record<symbol, number | undefined>> & { readonly server?: Identified };
 
 const known = Object.getOwnPropertySymbols(new AsyncResource('TRAPLESSSTREAM'));
 const named = (name: string) => known.find(({ description }) => description === name);
 const idSymbol = named('async_id_symbol');
 const triggerSymbol = named('trigger_async_id_symbol');
-/** The handle itself will do. */
-const isPlain = known.length === 2 && idSymbol !== undefined && triggerSymbol !== undefined;
+/** The handle itself will do. (An AsyncLocalStorage in use has a symbol there as well.) */
+const isPlain =
+  idSymbol !== undefined && triggerSymbol !== undefined && named('context_frame') === undefined;
 
 const { runInAsyncScope } = AsyncResource.prototype;
 
 function idOf(handle: Scope): number {
-  return (ownerOf(handle) as unknown as Identified | undefined)?.[idSymbol!] ?? handle.getAsyncId();
+  const socket = ownerOf(handle) as Identified | undefined;
+  return socket?.[idSymbol!] ?? handle.getAsyncId();
 }
 
 /** What a connection was made in is its server. */
 function triggerOf(handle: Scope): number {
-  const server = (ownerOf(handle) as { server?: unknown } | undefined)?.server;
-  return (server as Identified | undefined | null)?.[idSymbol!] ?? idOf(handle);
+  const socket = ownerOf(handle) as Identified | undefined;
+  return socket?.server?.[idSymbol!] ?? idOf(handle);
 }
 
 export function scopeProperties(): PropertyDescriptorMap {
@@ -60,15 +63,19 @@ export function enterAtAdoption(handle: StreamHandle, isServers: boolean): void 
   else if (!isServers) Object.defineProperty(handle, triggerSymbol!, { value: executionAsyncId() });
 }
 
-/** What `f` throws has to be reported by itself: `runIn` does not. */
-export function runIn(
+function scopeOf(handle: StreamHandle): AsyncResource {
+  return (isPlain ? handle : (handle as Scope)[kResource]) as unknown as AsyncResource;
+}
+
+/** What `f` throws has to be reported by itself: `runIn` does not. One argument: this is the way of
+ *  every piece of data. */
+export function runIn<T>(
   handle: StreamHandle,
-  f: (this: never, ...args: never[]) => unknown,
+  f: (argument: T) => unknown,
   receiver: unknown,
-  ...args: unknown[]
+  argument: T,
 ): void {
-  const scope = isPlain ? handle : (handle as Scope)[kResource];
-  runInAsyncScope.call(scope as AsyncResource, f as AnyFunction, receiver, ...args);
+  runInAsyncScope.call(scopeOf(handle), f as AnyFunction, receiver, argument);
 }
 
 /** As callBack (forms.ts). */
@@ -78,5 +85,5 @@ export function callBackIn(
   receiver: unknown,
   ...args: unknown[]
 ): void {
-  runIn(handle, guarded as never, receiver, callback, args);
+  runInAsyncScope.call(scopeOf(handle), guarded as AnyFunction, receiver, callback, args);
 }

@@ -293,13 +293,7 @@ export class Stream extends Connection implements ConnectionHandler {
     const waiting = this.#waiting;
     if (waiting === null) return;
     this.#unsettled!.waiting = null;
-    runIn(
-      this.#handle,
-      () => {
-        for (const { callback } of waiting) callback(error);
-      },
-      undefined,
-    );
+    runIn(this.#handle, failAll, waiting, error);
   }
 
   /** Node goes on with it: with what is still to be sent, and with what was not seen yet. */
@@ -369,6 +363,11 @@ export class Stream extends Connection implements ConnectionHandler {
   override unref(): void {
     if (this.claimed) super.unref();
   }
+}
+
+/** Those that wait, in one scope. */
+function failAll(this: Waiting[], error: Error | null): void {
+  for (const { callback } of this) callback(error);
 }
 
 /** Data for a socket: as callBack (forms.ts), with less on the way. */
