@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,6 +99,17 @@ int tl_sockets_has_news(const struct tl_sockets* s) {
 void tl_sockets_mute(const struct tl_sockets* s, int mute) {
   if (!s->open || s->ready) return;
   atomic_store(word(s, s->ring.cq_flags), mute ? TL_CQ_EVENTFD_DISABLED : 0);
+}
+
+int tl_sockets_accept_all(struct tl_sockets* s, int fd, uint32_t first, uint32_t count) {
+  uint32_t accepted = 0;
+  if (!s->open || first > s->slots || count > s->slots - first) return 0;
+  while (accepted < count) {
+    int const got = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (got >= 0) atomic_store(&descriptors(s)[first + accepted++], got + 1);
+    else if (errno != EINTR && errno != ECONNABORTED) break;
+  }
+  return (int)accepted;
 }
 
 void tl_sockets_note(struct tl_sockets* s) {

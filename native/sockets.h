@@ -55,6 +55,10 @@ struct tl_sockets_options {
 int tl_sockets_open(struct tl_sockets* s, const struct tl_sockets_options* options, int eventfd);
 int tl_sockets_enter(struct tl_sockets* s, uint32_t submit, uint32_t flags);
 int tl_sockets_has_news(const struct tl_sockets* s);
+/* Accepts what waits on a listening descriptor that does not block, at most `count`, and notes the
+ * new descriptors from slot `first` on. How many. After an error there are no more: whoever else
+ * accepts there will see it. */
+int tl_sockets_accept_all(struct tl_sockets* s, int fd, uint32_t first, uint32_t count);
 /* Whether completions ring the eventfd. */
 void tl_sockets_mute(const struct tl_sockets* s, int mute);
 /* The loop says: the descriptor of ready.c is readable. */

@@ -62,6 +62,17 @@ static napi_value sockets_enter(napi_env env, napi_callback_info info) {
                             (uint32_t)tl_napi_int(env, args[1], 0)));
 }
 
+/* socketsAcceptAll(fd, first, count): how many. */
+static napi_value sockets_accept_all(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  struct tl_binding* const b = tl_method_args(env, info, 3, args);
+  if (!b) return NULL;
+  return tl_napi_from_int(
+      env, tl_sockets_accept_all(&b->kernel->sockets, tl_napi_int(env, args[0], -1),
+                                 (uint32_t)tl_napi_int(env, args[1], 0),
+                                 (uint32_t)tl_napi_int(env, args[2], 0)));
+}
+
 /* trap(id): runs a filled entry at once, on this thread: setting up a socket has nothing to
  * batch. Only for calls that do not block. */
 static napi_value trap(napi_env env, napi_callback_info info) {
@@ -100,6 +111,7 @@ static napi_value send_file(napi_env env, napi_callback_info info) {
 void tl_sockets_bind(napi_env env, napi_value object, struct tl_binding* b) {
   tl_add_method(env, object, "socketsOpen", sockets_open, b);
   tl_add_method(env, object, "socketsEnter", sockets_enter, b);
+  tl_add_method(env, object, "socketsAcceptAll", sockets_accept_all, b);
   tl_add_method(env, object, "trap", trap, b);
 }
 

@@ -230,6 +230,32 @@ TEST(the_end_of_everything_in_flight) {
   CHECK_EQ(maps - unmaps, before);
 }
 
+/* Taken out of a backlog: noted from a slot on, no more than there is room for, and closed at the
+ * end. */
+TEST(a_backlog_is_taken) {
+  QUEUE_OPEN(8);
+  int const listening = listener();
+  fcntl(listening, F_SETFL, O_NONBLOCK);
+  CHECK_EQ(tl_sockets_accept_all(&queue, listening, 1, 3), 0);
+  int peers[4];
+  for (int i = 0; i < 4; i++) peers[i] = peer_of(listening);
+  CHECK_EQ(tl_sockets_accept_all(&queue, listening, SLOTS - 2, 3), 0); /* beyond the slots */
+  CHECK_EQ(tl_sockets_accept_all(&queue, listening, 1, 3), 3);
+  CHECK_EQ(tl_sockets_accept_all(&queue, listening, 4, 3), 1);
+  const _Atomic int32_t* const noted =
+      (const _Atomic int32_t*)(const void*)(queue.arena + TL_SOCKETS_BUFFER_RING);
+  int fds[4];
+  for (int i = 0; i < 4; i++) fds[i] = noted[1 + i] - 1;
+  CHECK_EQ(noted[5], 0);
+  for (int i = 0; i < 4; i++) CHECK(is_open(fds[i]));
+  CHECK_EQ(tl_sockets_accept_all(&queue, -1, 1, 3), 0);
+  queue_close();
+  for (int i = 0; i < 4; i++) CHECK(!is_open(fds[i]));
+  CHECK_EQ(closed_twice, 0);
+  close(listening);
+  for (int i = 0; i < 4; i++) close(peers[i]);
+}
+
 /* Accepted, and the thread ended before TypeScript saw it: closed. Seen: closed once only. */
 TEST(connections_accepted_at_the_end) {
   QUEUE_OPEN(8);
@@ -446,6 +472,7 @@ int main(int argc, char** argv) {
   RUN_BOTH(no_memory);
   RUN_BOTH(nothing_is_done_before_it_is_open_or_after);
   RUN_BOTH(the_end_of_everything_in_flight);
+  RUN_BOTH(a_backlog_is_taken);
   RUN_BOTH(connections_accepted_at_the_end);
   RUN_BOTH(the_end_under_load);
   RUN_BOTH(what_was_queued_last_still_leaves);

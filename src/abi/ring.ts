@@ -7,6 +7,7 @@ export const OP = {
   readv: 1,
   writev: 2,
   fsync: 3,
+  pollAdd: 6,
   sendmsg: 9,
   recvmsg: 10,
   accept: 13,
@@ -56,6 +57,8 @@ export const FSYNC_DATASYNC = 1;
 export const SETUP_SQPOLL = 2;
 /** In the SQE's flags byte, and in ioprio, both in word 0. */
 export const SQE_BUFFER_SELECT = (1 << 5) << 8;
+/** In the length of a pollAdd. */
+export const POLL_MULTISHOT = 1;
 export const ACCEPT_MULTISHOT = 1 << 16;
 export const RECV_MULTISHOT = 2 << 16;
 /** cqe.flags: a provided buffer was used (its number in the upper half); more will follow. */

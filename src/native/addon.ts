@@ -56,6 +56,8 @@ export interface NativeKernel {
   ): NativeSockets;
   /** One kernel entry for all that is queued: how many were taken, or -errno. */
   socketsEnter?(submit: number, flags: number): number;
+  /** Accepts what waits there, and notes the descriptors from slot `first` on: how many. */
+  socketsAcceptAll?(fd: number, first: number, count: number): number;
   /** Runs a filled chain on this thread, now. */
   trap?(id: number): void;
   close(): void;

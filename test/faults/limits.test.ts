@@ -37,3 +37,7 @@ onBothTiers('100,000 calls at a time', 'exhaustion.mjs', { plain: false }, (valu
   // A bound, not a measure. (A slot for each call alone would be 109 MB.)
   assert.ok(rssMiB < 512, `${rssMiB} MiB resident`);
 });
+
+sameAsPlain('a burst of connections', 'burst.mjs', {
+  through: ['sh', '-c', 'ulimit -n 1024 && exec "$@"', 'sh'],
+});

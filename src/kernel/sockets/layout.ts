@@ -11,6 +11,9 @@ import { SOCKET } from '../../abi/sockets.ts';
 export const SLOT_BITS = SOCKET.slotBits;
 export const SLOTS_MAX = 1 << SLOT_BITS;
 export const SLOT_MASK = SLOTS_MAX - 1;
+/** The last slots note connections that were taken out of a backlog and not delivered yet. */
+export const BACKLOG_SLOTS = 512;
+export const BACKLOG_AT = SLOTS_MAX - BACKLOG_SLOTS;
 
 /** What was requested. native/sockets.h knows `accept`. */
 export const KIND = {
@@ -21,6 +24,8 @@ export const KIND = {
   send: 3,
   connect: 4,
   close: 5,
+  /** Connections wait on a listening descriptor that does not block. */
+  backlog: 6,
 } as const;
 
 /** Submission entries; eight times as many completions (native/sockets.c). */

@@ -171,6 +171,15 @@ export class SocketQueue {
     this.release();
   }
 
+  /** As if it had completed: it comes in this batch or the next. */
+  insert(userData: number, result: number, flags: number): void {
+    const at = this.#stash.length;
+    this.#stash.push(0, 0, 0, 0);
+    this.#stash[at + CQE.userData] = userData;
+    this.#stash[at + CQE.result] = result;
+    this.#stash[at + CQE.flags] = flags;
+  }
+
   /** Moves everything that has completed out of the queue, and takes those out that `mine` says,
    *  in order: four words each (CQE). */
   takeOut(mine: (userData: number) => boolean): number[] {

@@ -27,8 +27,10 @@ import {
   CQE,
   CQE_BUFFER,
   CQE_BUFFER_SHIFT,
+  CQE_MORE,
   CQE_WORDS,
   OP,
+  POLL_MULTISHOT,
   RECV_MULTISHOT,
   SQE_BUFFER_SELECT,
 } from '../../abi/ring.ts';
@@ -39,6 +41,8 @@ import { SendBlocks } from './blocks.ts';
 import { BufferRing } from './buffer-ring.ts';
 import {
   ARENA_BYTES,
+  BACKLOG_AT,
+  BACKLOG_SLOTS,
   BUFFERS,
   DESCRIPTORS_AT,
   KIND,
@@ -75,6 +79,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const MSG_WAITALL = 0x100;
 const MSG_NOSIGNAL = 0x4000;
+const POLLIN = 1;
 
 export class Sockets implements Source {
   readonly kernel: Kernel;
@@ -89,6 +94,7 @@ export class Sockets implements Source {
   /** How often a receive ended because all buffers were taken. */
   starvations = 0;
 
+  readonly #native: NativeKernel;
   readonly #owners: (SocketOwner | null)[] = [];
   readonly #freeSlots: number[] = [];
   readonly #descriptors: Int32Array;
@@ -102,9 +108,13 @@ export class Sockets implements Source {
   #starved: (() => void)[] = [];
   /** Connections that are accepted and not delivered yet, and the slots that note them. */
   readonly #unseen = new Map<number, number>();
+  /** Of those, how many have BACKLOG_SLOTS; and the backlogs that wait for these. */
+  #fromBacklog = 0;
+  #backlogs: (() => void)[] = [];
 
   constructor(kernel: Kernel, native: NativeKernel, ring: boolean) {
     this.kernel = kernel;
+    this.#native = native;
     const mapped: NativeSockets = native.socketsOpen!(
       ring,
       QUEUE_ENTRIES,
@@ -130,10 +140,10 @@ export class Sockets implements Source {
 
   /* --- Slots --------------------------------------------------------------------------------- */
 
-  /** -1: there are SLOTS_MAX already. The descriptor is closed with this thread from here on;
+  /** -1: there are BACKLOG_AT already. The descriptor is closed with this thread from here on;
    *  -1: it is somebody else's to close. */
   claim(owner: SocketOwner, fd: number): number {
-    if (this.#freeSlots.length === 0 && this.#owners.length === SLOTS_MAX) return -1;
+    if (this.#freeSlots.length === 0 && this.#owners.length === BACKLOG_AT) return -1;
     const slot = this.#freeSlots.pop() ?? this.#owners.length;
     this.#owners[slot] = owner;
     publish(this.#descriptors, slot, fd + 1);
@@ -151,7 +161,7 @@ export class Sockets implements Source {
   #noteUnseen(userData: number, result: number): void {
     if (userData >>> SLOT_BITS !== KIND.accept || result < 0) return;
     const slot = this.#freeSlots.pop() ?? this.#owners.length;
-    if (slot === SLOTS_MAX) return;
+    if (slot === BACKLOG_AT) return;
     this.#owners[slot] = null;
     publish(this.#descriptors, slot, result + 1);
     this.#unseen.set(result, slot);
@@ -162,13 +172,38 @@ export class Sockets implements Source {
     if (slot === undefined) return;
     this.#unseen.delete(fd);
     publish(this.#descriptors, slot, 0);
-    this.#freeSlots.push(slot);
+    if (slot < BACKLOG_AT) this.#freeSlots.push(slot);
+    else if (--this.#fromBacklog === 0) this.#runAll(this.#backlogs);
   }
 
   /* --- Requests ------------------------------------------------------------------------------ */
 
   accept(slot: number, fd: number): void {
     this.#put(OP.accept | ACCEPT_MULTISHOT, fd, 0, 0, SOCK_CLOEXEC, slot, KIND.accept);
+  }
+
+  /** The same on a descriptor that does not block, and that others accept on as well. On a ring
+   *  its owner gets KIND.backlog, and takes what is there (takeBacklog). */
+  acceptBeside(slot: number, fd: number): void {
+    if (this.nonBlocking) this.accept(slot, fd);
+    else this.#put(OP.pollAdd, fd, 0, POLL_MULTISHOT, POLLIN, slot, KIND.backlog);
+  }
+
+  /** Everything that waits to be accepted: each comes as KIND.accept, as if Linux had said so. If
+   *  there is more than can be noted, `again` is called when these are delivered. */
+  takeBacklog(slot: number, fd: number, again: () => void): void {
+    if (this.#fromBacklog > 0) {
+      this.#backlogs.push(again);
+      return;
+    }
+    const taken = this.#native.socketsAcceptAll!(fd, BACKLOG_AT, BACKLOG_SLOTS);
+    this.#fromBacklog = taken;
+    for (let at = BACKLOG_AT; at < BACKLOG_AT + taken; at++) {
+      const accepted = this.#descriptors[at] - 1;
+      this.#unseen.set(accepted, at);
+      this.queue.insert(slot | (KIND.accept << SLOT_BITS), accepted, CQE_MORE);
+    }
+    if (taken === BACKLOG_SLOTS) this.#backlogs.push(again);
   }
 
   receive(slot: number, fd: number): void {
@@ -325,7 +360,10 @@ export class Sockets implements Source {
         this.receivedAt = this.#buffers.offsetOf(buffer);
         this.#buffers.give(buffer);
       }
-      owner?.completed(taken[at + CQE.userData] >>> SLOT_BITS, taken[at + CQE.result], flags);
+      const kind = taken[at + CQE.userData] >>> SLOT_BITS;
+      const result = taken[at + CQE.result];
+      if (kind === KIND.accept && this.#unseen.size > 0) this.#seen(result);
+      owner?.completed(kind, result, flags);
     }
   }
 

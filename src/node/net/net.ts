@@ -5,12 +5,15 @@
  *   traplessNet().createServer(…)      what trapless/net hands out
  *   listenForm, connectForm            put under node:net itself (register)
  *
- * Servers accept as Node does; each connection's handle is adopted before its socket is made.
+ * Servers accept as Node does, and in batches beside it (backlog.ts); each connection's handle is
+ * adopted before its socket is made.
  * Servers of http, https, http2 and tls are left alone: they take handles natively.
  */
+import cluster from 'node:cluster';
 import nodeNet from 'node:net';
 import { type AnyFunction, disguise } from '../disguise.ts';
 import { refusal } from '../refusal.ts';
+import { Backlog } from './backlog.ts';
 import { watchPipes } from './file-pipe.ts';
 import { hasOwnBuffer, type InnerServer, type InnerSocket, isStreamHandle } from './internals.ts';
 import { adopt, streamOf } from './stream.ts';
@@ -31,8 +34,10 @@ function adoptConnections(server: InnerServer): void {
   const handle = server._handle;
   const onconnection = handle?.onconnection;
   if (!handle || typeof onconnection !== 'function' || !speaksBytes(server)) return;
+  const backlog = cluster.isWorker ? null : new Backlog(handle);
   handle.onconnection = function (error, client) {
     if (isStreamHandle(client)) {
+      backlog?.accepted();
       watchPipes();
       adopt(client, true);
     }
