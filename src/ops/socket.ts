@@ -10,8 +10,9 @@
 
 import { SLOT_SIZE } from '../abi/entry.ts';
 import { ERRNO } from '../abi/errno.ts';
-import { type SyscallName, syscallNumber } from '../abi/syscalls.ts';
+import type { SyscallName } from '../abi/syscalls.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { number } from './call.ts';
 import { type IpAddress, readAddress, writeAddress, writePath } from './socket-address.ts';
 
 export const SOCK_STREAM = 1;
@@ -46,7 +47,7 @@ function trap(kernel: Kernel, name: SyscallName, numbers: readonly number[], fil
   const id = kernel.pages.claim();
   if (id === -1) return -ERRNO.ENOMEM;
   const { pages } = kernel;
-  pages.call(id, syscallNumber(name), 6, 0);
+  pages.call(id, number(name), 6, 0);
   for (let i = 0; i < 6; i++) pages.setInt(id, i, numbers[i] ?? 0);
   fill?.(id, id * SLOT_SIZE);
   return kernel.trap(id);
@@ -156,13 +157,11 @@ export function nameOf(
   return readAddress(kernel.desk.slots, at + VALUE) ?? 0;
 }
 
-const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
 /** As the tier wants it (Sockets.socketFlags), or as libuv does. */
 export function setNonBlocking(kernel: Kernel, fd: number, on: boolean): number {
-  const flags = trap(kernel, 'fcntl', [fd, F_GETFL]);
-  if (flags < 0) return flags;
-  return trap(kernel, 'fcntl', [fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK]);
+  // Of what F_SETFL sets a socket has nothing else (but O_ASYNC, which nobody here uses).
+  return trap(kernel, 'fcntl', [fd, F_SETFL, on ? O_NONBLOCK : 0]);
 }

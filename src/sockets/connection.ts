@@ -509,7 +509,10 @@ export class Connection implements SocketOwner {
     this.#flags |= -error << ERROR_SHIFT;
     this.#kept = null;
     this.#out.drop(this.#sockets.blocks);
-    if (this.#is(ARMED) || this.#out.block !== -1) this.#sockets.cancel(this.fd);
+    // By its request where that is all there is: a descriptor's number may be another one's by the
+    // time that Linux reads this, if it was released.
+    if (this.#out.block !== -1) this.#sockets.cancel(this.fd);
+    else if (this.#is(ARMED)) this.#sockets.cancelReceive(this.#slot, this.fd);
     this.#closeIfQuiet();
     this.#keepAlive();
   }
@@ -533,10 +536,26 @@ export class Connection implements SocketOwner {
     }
   }
 
+  /** A borrowed descriptor is about to be closed. What was written is sent, as far as Linux has
+   *  room. On a ring the receive that stands is cancelled with the next batch: it holds the file, not
+   *  the descriptor, so that the connection itself is closed then. */
+  releaseDescriptor(): void {
+    if (this.#state >= CLOSING) return;
+    const { nonBlocking } = this.#sockets;
+    if (nonBlocking || this.#out.block !== -1 || this.pending > 0) this.#giveBack();
+    else this.#beginClose(0);
+  }
+
   /** Gives a borrowed descriptor back: nothing of ours touches it any more when this returns, and
    *  it does not block. */
   detach(): Remains {
     if (this.#state >= CLOSING) return { unseen: [], unsent: [] };
+    const remains = this.#giveBack();
+    setNonBlocking(this.kernel, this.fd, true);
+    return remains;
+  }
+
+  #giveBack(): Remains {
     this.#flags |= PAUSED; // what still arrives is kept
     this.flush();
     if (this.#out === NOTHING) this.#out = takeOutgoing();
@@ -555,7 +574,6 @@ export class Connection implements SocketOwner {
     const { unsent } = this.#out;
     this.#out.unsent = null;
     this.#beginClose(0);
-    setNonBlocking(this.kernel, this.fd, true);
     return { unseen, unsent };
   }
 

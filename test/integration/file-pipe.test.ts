@@ -517,14 +517,55 @@ function ways(stderr: string): Record<string, boolean> {
 
 const app = () => join(scratch('app.cjs', PROGRAM), 'app.cjs');
 const tiers = { ring: '', crew: '0' };
-const plain = execute([app()]);
+
+/** What each case has printed, in all runs so far. */
+class Seen {
+  readonly all = new Map<string, Set<string>>();
+
+  add(stdout: string): void {
+    for (const part of stdout.split(/^-- /m).slice(1)) {
+      const name = part.slice(0, part.indexOf('\n'));
+      this.all.set(name, (this.all.get(name) ?? new Set()).add(part));
+    }
+  }
+
+  /** Cases that were never seen as somebody else has seen them. */
+  without(others: Seen): string[] {
+    const strangers = [...this.all].filter(([name, texts]) => {
+      const theirs = others.all.get(name) ?? new Set();
+      return ![...texts].some((text) => theirs.has(text));
+    });
+    return strangers.map(([name]) => name);
+  }
+}
+
+const plainly = new Seen();
+const plain = execute([app()]).then(({ stdout }) => plainly.add(stdout));
+
+/** Whether a file or a socket is done first is the machine's to say where it is busy: what differs
+ *  is run again on both sides, alone. */
+const TRIES = 5;
+async function asOnPlainNode(env: NodeJS.ProcessEnv): Promise<string> {
+  const ours = new Seen();
+  const { stdout, stderr } = await execute(underImport(app()), { env });
+  ours.add(stdout);
+  await plain;
+  assert.deepEqual([...ours.all.keys()], [...plainly.all.keys()], stderr);
+  for (let tries = 0; tries < TRIES; tries++) {
+    for (const name of ours.without(plainly)) {
+      ours.add((await execute([...underImport(app()), name], { env })).stdout);
+      plainly.add((await execute([app(), name])).stdout);
+    }
+  }
+  for (const name of ours.without(plainly))
+    assert.deepEqual([...ours.all.get(name)!].at(-1), [...plainly.all.get(name)!].at(-1), name);
+  return stderr;
+}
 
 for (const [tier, ring] of Object.entries(tiers)) {
   test(`${tier}: bytes and events are as on plain Node`, async () => {
-    const ours = await execute(underImport(app()), { env: { TRAPLESS_RING: ring, ADDON: addon } });
-    assert.equal(ours.stdout, (await plain).stdout);
-    const taken = ways(ours.stderr);
-    assert.ok(Object.keys(taken).length > 20, ours.stderr);
+    const taken = ways(await asOnPlainNode({ TRAPLESS_RING: ring, ADDON: addon }));
+    assert.ok(Object.keys(taken).length > 20);
     for (const [name, direct] of Object.entries(taken))
       assert.equal(direct, !ORDINARY.includes(name), `${name}: past JavaScript, or not`);
   });

@@ -185,6 +185,7 @@ export class SocketQueue {
   takeOut(mine: (userData: number) => boolean): number[] {
     this.#stashAll();
     const taken: number[] = [];
+    if (!this.#isStashed(mine)) return taken;
     const left: number[] = [];
     let due = this.#due;
     for (let at = this.#stashRead; at < this.#stash.length; at += CQE_WORDS, due--) {
@@ -196,6 +197,13 @@ export class SocketQueue {
     this.#stash = left;
     this.#stashRead = 0;
     return taken;
+  }
+
+  #isStashed(mine: (userData: number) => boolean): boolean {
+    const stash = this.#stash;
+    for (let at = this.#stashRead; at < stash.length; at += CQE_WORDS)
+      if (mine(stash[at + CQE.userData])) return true;
+    return false;
   }
 
   #nextStashed(): number {

@@ -284,8 +284,11 @@ export class Stream extends Connection implements ConnectionHandler {
   /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
   release(): void {
     if (this.#gone) return;
-    if (this.corkedFrom !== -1 && this.claimed) this.withdraw(this.#written - this.corkedFrom);
-    this.#giveBack();
+    this.#flags |= GONE;
+    if (this.claimed) {
+      if (this.corkedFrom !== -1) this.withdraw(this.#written - this.corkedFrom);
+      this.releaseDescriptor();
+    }
     if (this.#waiting !== null) setImmediate(() => this.#settleAll());
   }
 
