@@ -70,8 +70,9 @@ static void send_all(int fd, const char* bytes, size_t size) {
   rest->size += size - sent;
 }
 
-static size_t make_answer(void) {
-  static const char plain[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ";
+static size_t make_answer(int last) {
+  static const char plain[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+  const char* const more = last ? "Connection: close\r\n" : "";
   char body[32768] = "hello";
   ssize_t size = 5;
   if (file != NULL) {
@@ -81,19 +82,23 @@ static size_t make_answer(void) {
     if (size < 0) fail(file);
     close(fd);
   }
-  int const head = snprintf(answer, sizeof answer, "%s%zd\r\n\r\n", plain, size);
+  int const head = snprintf(answer, sizeof answer, "%s%sContent-Length: %zd\r\n\r\n", plain, more,
+                            size);
   memcpy(answer + head, body, (size_t)size);
   return (size_t)head + (size_t)size;
 }
 
-/* As many answers as there are ends of heads; a head is taken to come whole. */
-static void answer_http(int fd, size_t size) {
+/* As many answers as there are ends of heads; a head is taken to come whole. 0: the last one, for
+ * the client wants no more of them. */
+static int answer_http(int fd, size_t size) {
   static size_t ready;
+  int const last = memmem(buffer, size, "Connection: close", 17) != NULL;
   for (size_t i = 3; i < size; i++) {
     if (memcmp(buffer + i - 3, "\r\n\r\n", 4) != 0) continue;
-    if (file != NULL || ready == 0) ready = make_answer();
+    if (file != NULL || ready == 0) ready = make_answer(last);
     send_all(fd, answer, ready);
   }
+  return !last;
 }
 
 static void serve_streams(int listener, int http) {
@@ -125,8 +130,11 @@ static void serve_streams(int listener, int http) {
           if (size == 0 || (errno != EAGAIN && errno != EINTR)) close(fd);
           break;
         }
-        if (http) answer_http(fd, (size_t)size);
-        else send_all(fd, buffer, (size_t)size);
+        if (http && !answer_http(fd, (size_t)size) && rests[fd].size == 0) {
+          close(fd);
+          break;
+        }
+        if (!http) send_all(fd, buffer, (size_t)size);
         if ((size_t)size < sizeof buffer) break;
       }
     }

@@ -50,10 +50,12 @@ export const suite: Suite = {
     hello: 'a fixed text of five bytes',
     json: 'JSON with what one file of 1 KiB holds, read for each request',
     static: 'that file itself, read for each request',
+    short: 'hello, on a connection of its own for each request (needs wrk)',
     ...IDLE_CASES,
   },
   kind: 'http',
   asks: () => '/',
+  short: 'short',
   peers: {
     ...Object.fromEntries(Object.entries(others).map(([name, { what }]) => [name, what])),
     limit: 'C and epoll (native/bench/server.c)',

@@ -3,6 +3,7 @@
  * the real thing; a failure means that their numbers cannot be trusted.
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import * as dns from '../../src/lab/bench-dns.ts';
@@ -58,6 +59,15 @@ for (const [{ suite }, cases] of [
     assert.match(formatReport(report), /peer \/ ours, user/);
   });
 }
+
+const hasWrk = spawnSync('wrk', ['-v']).error === undefined;
+const noWrk = hasWrk ? false : 'wrk is not installed (scripts/install-clients.sh)';
+test('bench http: a connection for each request', { skip: skip || noWrk }, async () => {
+  const report = await measure(http.suite, { ...tiny, cases: ['short'], peers: ['node', 'limit'] });
+  assert.deepEqual([...report.skipped], []);
+  assert.equal(report.rows[0].figures.size, 3);
+  assertFigures(report.rows[0]);
+});
 
 test('bench express: ours and node', { skip }, async () => {
   const report = await measure(express.suite, { ...tiny, peers: ['node'] });

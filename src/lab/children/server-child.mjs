@@ -3,7 +3,7 @@
  * what to be by its only argument, as JSON:
  *   api      serve, node:http, express, Bun.serve, Deno.serve, node:net, trapless/net, node:dgram,
  *            Bun.udpSocket
- *   case     hello, json, static, echo, idle-…; others are for the client alone
+ *   case     hello, short, json, static, echo, idle-…; others are for the client alone
  *   file     what is served by json and static
  *   trapless the URL of trapless/http or trapless/net, where the api is one of these
  *   fs       the URL of the module that reads files; else each runtime's own way
@@ -33,6 +33,7 @@ const text = 'text/plain;charset=UTF-8';
 const hello = () => 'hello';
 const answers = {
   hello,
+  short: hello,
   'idle-memory': hello,
   'idle-busy': hello,
   static: () => readBytes(plan.file),

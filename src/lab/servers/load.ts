@@ -18,6 +18,8 @@ export interface Load {
   readonly connections: number;
   /** http: a path; tcp: bytes of a message; udp: a name to ask for. */
   readonly what: string;
+  /** http: every request on a connection of its own. */
+  readonly short?: boolean;
   /** Requests a second, at fixed moments; undefined: as soon as the one before is answered. */
   readonly rate?: number;
 }
@@ -36,7 +38,11 @@ export interface IdleConnections {
   end(): Promise<void>;
 }
 
+const NO_SHORT = 'short connections need wrk: scripts/install-clients.sh';
+
 export interface Clients {
+  /** Why there can be no short connections, or null. */
+  readonly noShort: string | null;
   /** Which client a kind of load is made by. */
   nameOf(kind: Load['kind'], rate?: number): string;
   run(load: Load, port: number, seconds: number, core: number): Promise<LoadResult>;
@@ -88,11 +94,13 @@ export async function findClients(directory: string): Promise<Clients> {
   };
   const isWrk = (kind: Load['kind'], rate?: number) => kind === 'http' && wrk && !rate;
   return {
+    noShort: wrk ? null : NO_SHORT,
     nameOf: (kind, rate) =>
       isWrk(kind, rate) ? 'wrk' : "trapless's own client (native/bench/load.c)",
     async run(load, port, seconds, core) {
       if (isWrk(load.kind, load.rate)) return runWrk(load, port, seconds, core, script);
-      const { kind, connections, what, rate } = load;
+      const { kind, connections, what, rate, short } = load;
+      if (short) throw new Error(NO_SHORT);
       const args = [kind, port, connections, seconds, what, ...(rate ? [rate] : [])].map(String);
       const { stdout, problem } = await execute(
         ...onCore(core, ownPath(), args),
@@ -153,6 +161,7 @@ async function runWrk(
 ): Promise<LoadResult> {
   const url = `http://127.0.0.1:${port}${load.what}`;
   const args = ['-t1', `-c${load.connections}`, `-d${Math.ceil(seconds)}s`, '--latency'];
+  if (load.short) args.push('-H', 'Connection: close');
   const { stdout, problem } = await execute(
     ...onCore(core, 'wrk', [...args, '-s', script, url]),
     seconds * 1000 + 30_000,

@@ -35,6 +35,8 @@ export interface Suite {
   readonly kind: Load['kind'];
   /** What the load asks for in a case. */
   asks(name: string): string;
+  /** The case in which every request has a connection of its own. */
+  readonly short?: string;
   readonly peers: Readonly<Record<string, string>>;
   /** All that can be measured here; 'ours' is the first. */
   gather(options: GatherOptions): Promise<Contender[]>;
@@ -102,7 +104,7 @@ export const defaults = {
 export async function measure(suite: Suite, options: SuiteOptions = {}): Promise<SuiteReport> {
   const { trials = defaults.trials, progress = new Progress({ silent: true }) } = options;
   const { tier = 'ring', rate } = options;
-  const rows = rowsOf(options.cases ?? Object.keys(suite.cases), options);
+  let rows = rowsOf(options.cases ?? Object.keys(suite.cases), options);
   for (const { connections, idle } of rows) checkDescriptorLimit(connections + idle);
   const skipped = new Map<string, string>();
   const cores = coresFor();
@@ -114,6 +116,10 @@ export async function measure(suite: Suite, options: SuiteOptions = {}): Promise
   try {
     const environment = readEnvironment();
     const clients = await findClients(scratch.path);
+    if (options.cases === undefined && suite.short && clients.noShort !== null) {
+      skipped.set(suite.short, clients.noShort);
+      rows = rows.filter((row) => row.case !== suite.short);
+    }
     const contenders = await suite.gather({
       scratch: scratch.path,
       tier,
@@ -137,6 +143,7 @@ export async function measure(suite: Suite, options: SuiteOptions = {}): Promise
           kind: suite.kind,
           connections: row.connections,
           what: suite.asks(row.case),
+          short: row.case === suite.short,
           rate,
         };
         for (const contender of contenders) {
