@@ -18,6 +18,7 @@ import {
   openDescriptor,
   whenLearned,
 } from './handle-class.ts';
+import { shared } from './shared.ts';
 import * as descriptors from './starts/descriptors.ts';
 import { appendFile, readFile, writeFile } from './starts/files.ts';
 import type { Arguments, Settle, Start } from './starts/start.ts';
@@ -87,10 +88,9 @@ export function accelerateHandles(): void {
     for (const [name, [most, begin]] of Object.entries(METHODS)) {
       const descriptor = Object.getOwnPropertyDescriptor(prototype, name);
       if (typeof descriptor?.value !== 'function') continue;
-      Object.defineProperty(prototype, name, {
-        ...descriptor,
-        value: method(descriptor.value, facts, most, begin),
-      });
+      const value = method(descriptor.value, facts, most, begin);
+      Object.defineProperty(prototype, name, { ...descriptor, value });
+      if (name === 'read') shared().reads.add(value);
     }
   });
 }

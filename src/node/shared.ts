@@ -19,7 +19,7 @@ export interface Shared {
     readonly fs: Record<string, AnyFunction>;
     readonly promises: Record<string, AnyFunction>;
   };
-  /** What stands for fs.read, or is it: streams that read by these may be read otherwise. */
+  /** What stands for fs.read or FileHandle's, or is it: streams that read by these may be read otherwise. */
   readonly reads: WeakSet<AnyFunction>;
   /** Told of every change of credentials (credentials.ts). */
   readonly guarded: Set<Kernel>;

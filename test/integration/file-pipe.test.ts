@@ -50,7 +50,12 @@ async function until(condition) {
 }
 /** Until nothing more comes of it. */
 async function still(count) {
-  for (let last = -1; last !== count(); await sleep(40)) last = count();
+  let last = count();
+  for (let alike = 0; alike < 4; alike++) {
+    await sleep(20);
+    if (last !== count()) alike = -1;
+    last = count();
+  }
 }
 
 /** What one connection is sent for a request, as it comes. */
@@ -140,6 +145,79 @@ const trials = {
     fs.readSync(fd, Buffer.alloc(MIB));
     const { stream, body } = await serve(piped({ fd }, 7 * MIB));
     log(body.equals(bytes.subarray(MIB)), stream.bytesRead);
+  },
+  async 'a FileHandle'() {
+    for (const options of [{}, { start: 1, end: 7 * MIB }, { autoClose: false }]) {
+      const handle = await fs.promises.open(path);
+      handle.on('close', () => log('handle close'));
+      const { start = 0, end = bytes.length - 1, autoClose } = options;
+      const expected = bytes.subarray(start, end + 1);
+      const { stream, body } = await serve((_request, response) => {
+        response.setHeader('Content-Length', expected.length);
+        const stream = handle.createReadStream(options);
+        hearStream(stream);
+        return stream.pipe(response) && stream;
+      });
+      log(body.equals(expected), stream.bytesRead, stream.fd === handle.fd, handle.fd === -1);
+      if (autoClose === false) log(await handle.close());
+    }
+  },
+  async 'a FileHandle, from where it is'() {
+    const handle = await fs.promises.open(path);
+    await handle.read(Buffer.alloc(MIB));
+    const { body } = await serve((_request, response) => {
+      response.setHeader('Content-Length', 7 * MIB);
+      const stream = handle.createReadStream();
+      stream.pipe(response);
+      return stream;
+    });
+    log(body.equals(bytes.subarray(MIB)));
+  },
+  async 'a FileHandle that is closed meanwhile'() {
+    const handle = await fs.promises.open(path);
+    let closed;
+    const { stream, body } = await serve((_request, response) => {
+      response.setHeader('Content-Length', bytes.length);
+      const stream = handle.createReadStream();
+      stream.pipe(response);
+      return stream;
+    }, async ({ stream, client }) => {
+      await until(() => client.length > 0);
+      await handle.close();
+      log('closed', handle.fd, stream.destroyed);
+      const other = fs.openSync(__filename); // perhaps the same number
+      await still(() => client.length);
+      fs.closeSync(other);
+    });
+    log(isPrefix(body));
+  },
+  async 'a FileHandle whose read() is replaced'() {
+    const handle = await fs.promises.open(path);
+    const { read } = handle;
+    let reads = 0;
+    handle.read = function (...args) { reads++; return read.apply(this, args); };
+    const { body } = await serve((_request, response) => {
+      response.setHeader('Content-Length', bytes.length);
+      const stream = handle.createReadStream();
+      stream.pipe(response);
+      return stream;
+    });
+    log(body.equals(bytes), reads);
+  },
+  async 'a web stream'() {
+    const handle = await fs.promises.open(path);
+    const { body } = await serve((_request, response) => {
+      response.setHeader('Content-Length', bytes.length);
+      const work = async () => {
+        for await (const chunk of handle.readableWebStream())
+          if (!response.write(new Uint8Array(chunk))) await once(response, 'drain');
+        response.end();
+      };
+      work();
+      return { bytesRead: 0 };
+    });
+    log(body.equals(bytes), handle.fd);
+    await handle.close();
   },
   async HEAD() {
     const { stream, body } = await serve(piped(), undefined, { method: 'HEAD' });
@@ -506,6 +584,8 @@ const ORDINARY = [
   'a file that is none',
   'strict length',
   'fs.read is replaced',
+  'a FileHandle whose read() is replaced',
+  'a web stream',
 ];
 
 function ways(stderr: string): Record<string, boolean> {

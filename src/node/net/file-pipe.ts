@@ -22,10 +22,12 @@
  * Nothing is in flight between two turns: either descriptor may be closed at any time.
  */
 import nodeFs, { type ReadStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { ERRNO } from '../../abi/errno.ts';
 import { loadAddon } from '../../native/addon.ts';
 import { type AnyFunction, disguise } from '../disguise.ts';
+import { openDescriptor } from '../handle-class.ts';
 import { shared } from '../shared.ts';
 import type { InnerSocket } from './internals.ts';
 import { errnoException, type Stream, streamOf } from './stream.ts';
@@ -177,7 +179,7 @@ function judgeSource(stream: Source, target: Target): Verdict {
     stream.listenerCount('data') === 1 &&
     UNHEARD.every((event) => stream.listenerCount(event) === 0) &&
     OWN.every((name) => !Object.hasOwn(stream, name)) &&
-    readsByFs(stream);
+    readsPlainly(stream);
   if (!ordinary) return NO;
   return length > 0 || flowing !== true ? LATER : YES;
 }
@@ -185,14 +187,25 @@ function judgeSource(stream: Source, target: Target): Verdict {
 const UNHEARD = ['readable', 'pause', 'resume'];
 const OWN = ['push', 'emit', 'read', 'pause', 'resume'];
 
-let fsSymbol: symbol | undefined;
+const symbols: Record<'kFs' | 'kHandle', symbol | undefined> = {
+  kFs: undefined,
+  kHandle: undefined,
+};
 
-/** By fs.read as it was, ours or the doors', and nobody's that has put his own in its place. */
-function readsByFs(stream: Source): boolean {
-  fsSymbol ??= Object.getOwnPropertySymbols(stream).find((it) => it.description === 'kFs');
-  if (fsSymbol === undefined) return false;
-  const fs = (stream as unknown as Record<symbol, { read: AnyFunction } | undefined>)[fsSymbol];
-  return fs !== undefined && shared().reads.has(fs.read);
+function internal<T>(stream: Source, name: 'kFs' | 'kHandle'): T | undefined {
+  symbols[name] ??= Object.getOwnPropertySymbols(stream).find((it) => it.description === name);
+  const symbol = symbols[name];
+  return symbol && (stream as unknown as Record<symbol, T | undefined>)[symbol];
+}
+
+/** By the read() of fs or of a FileHandle as it was, ours or the doors', and nobody's that has put
+ *  his own in its place. A FileHandle stays open for its stream, until it says otherwise. */
+function readsPlainly(stream: Source): boolean {
+  const { reads } = shared();
+  const handle = internal<FileHandle>(stream, 'kHandle');
+  if (handle) return openDescriptor(handle) === stream.fd && reads.has(handle.read);
+  const fs = internal<{ read: AnyFunction }>(stream, 'kFs');
+  return fs !== undefined && reads.has(fs.read);
 }
 
 /** Null: not ours, or not now. */
