@@ -10,7 +10,7 @@ import { NUMBER_NOP } from '../../src/abi/entry.ts';
 import { syscallNumber } from '../../src/abi/syscalls.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
 import type { SyscallKernel } from '../../src/syscall.ts';
-import { BACKENDS, onEveryBackend } from '../support/backends.ts';
+import { BACKENDS, onEveryBackend, until } from '../support/backends.ts';
 import { runProgram } from '../support/run-program.ts';
 
 /* --- Order, as Node's ----------------------------------------------------------------------- */
@@ -106,7 +106,7 @@ onEveryBackend('a completion may wait(), which delivers what is behind it', asyn
       if (order.length === 2) while (kernel.kernel.inFlight > 0) kernel.kernel.wait();
     });
   }
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await until(() => order.length >= 6, 'all delivered');
   assert.deepEqual(order, [0, 1, 2, 3, 4, 5]);
 });
 
