@@ -490,6 +490,9 @@ static int take(struct tl_ready* r, const struct io_uring_sqe* sqe) {
   }
 }
 
+/* In order. Where it stops there is room for one completion at most, and then nobody receives: what
+ * is not read yet may be the cancel of a descriptor that was closed meanwhile, and whose number is
+ * another connection's. */
 static int take_all(struct tl_ready* r, uint32_t submit) {
   uint32_t const head = atomic_load(word(r, r->ring->sq_head));
   uint32_t const tail = atomic_load(word(r, r->ring->sq_tail));

@@ -503,18 +503,25 @@ export class Connection implements SocketOwner {
     this.#beginClose(0);
   }
 
-  #beginClose(error: number): void {
+  #beginClose(error: number, cancelled = false): void {
     if (this.#state >= CLOSING) return;
     this.#state = CLOSING;
     this.#flags |= -error << ERROR_SHIFT;
     this.#kept = null;
     this.#out.drop(this.#sockets.blocks);
-    // By its request where that is all there is: a descriptor's number may be another one's by the
-    // time that Linux reads this, if it was released.
-    if (this.#out.block !== -1) this.#sockets.cancel(this.fd);
-    else if (this.#is(ARMED)) this.#sockets.cancelReceive(this.#slot, this.fd);
+    if (!cancelled) this.#cancel();
     this.#closeIfQuiet();
     this.#keepAlive();
+  }
+
+  /** By its request where that is all there is: a descriptor's number may be another one's by the
+   *  time that Linux reads this, if it was released. Without io_uring the number has to be forgotten,
+   *  and what the next one of that number requests is behind this in the queue. */
+  #cancel(): void {
+    const sockets = this.#sockets;
+    if (this.#out.block !== -1 || (sockets.nonBlocking && this.#is(BORROWED)))
+      sockets.cancel(this.fd);
+    else if (this.#is(ARMED)) sockets.cancelReceive(this.#slot, this.fd);
   }
 
   /** The descriptor is closed when nothing is in flight on it. */
@@ -537,12 +544,11 @@ export class Connection implements SocketOwner {
   }
 
   /** A borrowed descriptor is about to be closed. What was written is sent, as far as Linux has
-   *  room. On a ring the receive that stands is cancelled with the next batch: it holds the file, not
-   *  the descriptor, so that the connection itself is closed then. */
+   *  room. What stands is cancelled with the next batch; a ring's receive holds the file, not the
+   *  descriptor, so that the connection itself is closed then. */
   releaseDescriptor(): void {
     if (this.#state >= CLOSING) return;
-    const { nonBlocking } = this.#sockets;
-    if (nonBlocking || this.#out.block !== -1 || this.pending > 0) this.#giveBack();
+    if (this.#out.block !== -1 || this.pending > 0) this.#giveBack();
     else this.#beginClose(0);
   }
 
@@ -573,7 +579,7 @@ export class Connection implements SocketOwner {
     this.#out.keepWaiting(this.#sockets.arena);
     const { unsent } = this.#out;
     this.#out.unsent = null;
-    this.#beginClose(0);
+    this.#beginClose(0, true);
     return { unseen, unsent };
   }
 
