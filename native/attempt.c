@@ -250,6 +250,14 @@ static int tl__never_blocks(uint64_t fd) {
          (S_ISFIFO(s.st_mode) || S_ISSOCK(s.st_mode) || S_ISCHR(s.st_mode));
 }
 
+/* Not on the spot. A pipe or terminal that does not know RWF_NOWAIT can be waited for, a file cannot:
+ * overlayfs, /proc. */
+static int64_t tl__passed_on(uint64_t fd, int64_t result) {
+  struct stat s;
+  int const is_file = result == -EOPNOTSUPP && fstat((int)fd, &s) == 0 && S_ISREG(s.st_mode);
+  return is_file ? TL_NEEDS_THREAD : TL_WOULD_BLOCK;
+}
+
 static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6],
                              struct tl_mind* mind) {
   if (args[2] > TL_SPOT_BYTES_MAX) return TL_WOULD_BLOCK;
@@ -260,7 +268,7 @@ static int64_t tl__try_pread(const struct tl_entry* entry, const uint64_t args[6
   /* A chain that reads to the end of whatever it opened goes on without a position. */
   if (r == -ESPIPE && (entry->flags & TL_STREAM)) return TL_WOULD_BLOCK;
   if (r != -EOPNOTSUPP) return r;
-  if (!tl__in_memory(args[0])) return TL_WOULD_BLOCK;
+  if (!tl__in_memory(args[0])) return tl__passed_on(args[0], r);
   tl__note_in_memory(entry, args[0], mind);
   return tl__read_memory(entry, args, mind);
 }
@@ -271,7 +279,7 @@ static int64_t tl__try_buffer(long number, const uint64_t args[6], uint64_t offs
   int64_t const r = tl__try_transfer(number, args, offset);
   if (r != -EOPNOTSUPP && r != TL_WOULD_BLOCK) return r;
   int const in_memory = r == -EOPNOTSUPP && tl__in_memory(args[0]);
-  if (!in_memory && !tl__never_blocks(args[0])) return TL_WOULD_BLOCK;
+  if (!in_memory && !tl__never_blocks(args[0])) return tl__passed_on(args[0], r);
   struct iovec iov = {.iov_base = (void*)(uintptr_t)args[1], .iov_len = args[2]};
   return tl__raw(number, args[0], (uint64_t)(uintptr_t)&iov, 1, offset, 0, 0);
 }

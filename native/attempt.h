@@ -12,6 +12,8 @@
 
 /* "Not answered": never a value Linux returns. */
 #define TL_WOULD_BLOCK INT64_MIN
+/* The same, and Linux cannot tell in advance: not even a ring does it without a thread. */
+#define TL_NEEDS_THREAD (INT64_MIN + 1)
 
 #define TL_KNOWN_PATHS 4096
 #define TL_MEMORY_FDS 1024

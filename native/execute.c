@@ -58,7 +58,7 @@ static void tl__step_args(const struct tl__step* s, int is_head, uint64_t args[6
     args[3] += (uint64_t)s->previous_result;
 }
 
-/* Walks a chain; attempt() answers an entry or says TL_WOULD_BLOCK. Returns 1 when all done. */
+/* Walks a chain; attempt() answers an entry or says why it does not. Returns 1 when all done. */
 static int tl__chain_walk(const struct tl_desk* desk, uint32_t head, struct tl_mind* mind,
                           int64_t (*attempt)(const struct tl_entry*, const uint64_t*,
                                              struct tl_mind*)) {
@@ -80,7 +80,8 @@ static int tl__chain_walk(const struct tl_desk* desk, uint32_t head, struct tl_m
         uint64_t args[6];
         tl__step_args(&s, is_head, args);
         result = attempt(s.entry, args, mind);
-        if (result == TL_WOULD_BLOCK) return 0;
+        if (result == TL_NEEDS_THREAD) s.entry->flags |= TL_FOR_CREW;
+        if (result == TL_WOULD_BLOCK || result == TL_NEEDS_THREAD) return 0;
       }
       s.entry->result = result;
       /* Pairs with status() in src/page/: the result first, then done. From here on the entry

@@ -40,7 +40,9 @@ enum tl_entry_flag {
   TL_AT_EOF = 8,  /* runs only if the entry before returned 0 */
   TL_AFTER = 16,  /* args[3] (an offset) += the result of the entry before */
   TL_STREAM = 32, /* a pread that, on a pipe or terminal, waits for data and reads */
-  TL_IF_FULL = 64 /* runs only if the entry before transferred all of its args[2], or failed */
+  TL_IF_FULL = 64, /* runs only if the entry before transferred all of its args[2], or failed */
+  TL_FOR_CREW = 128 /* set on the spot: its file does not know RWF_NOWAIT (overlayfs), so that a ring
+                       would only hand it to a worker of Linux's, which takes longer to wake */
 };
 
 /* Not a Linux system call: returns 0 (the no-op of FlexSC figure 9). */

@@ -238,6 +238,26 @@ TEST(uncached_reads_pass_on) {
 }
 
 /* tmpfs refuses RWF_NOWAIT altogether, and is memory all the same. */
+/* No promise of Linux' not to block there, but no pipe either: for the crew, whatever else is. */
+TEST(files_without_nowait_need_a_thread) {
+  begin();
+  int const file = open("/proc/self/status", O_RDONLY);
+  int fds[2];
+  CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+  uint64_t const to = (uint64_t)(uintptr_t)buffer;
+  desk_fill(&p, 0, SYS_pread64, 0, (uint64_t)file, to, 100, 0);
+  desk_fill(&p, 1, SYS_read, 0, (uint64_t)file, to, 100, 0);
+  desk_fill(&p, 2, SYS_read, 0, (uint64_t)fds[0], to, 100, 0);
+  for (uint32_t id = 0; id < 3; id++) {
+    CHECK(!try_one(id));
+    CHECK_EQ((desk_entry(&p, id)->flags & TL_FOR_CREW) != 0, id < 2);
+  }
+  close(file);
+  close(fds[0]);
+  close(fds[1]);
+  end();
+}
+
 TEST(tmpfs_is_answered) {
   begin();
   int const fd = (int)syscall(SYS_memfd_create, "test", 1u);
@@ -366,6 +386,7 @@ int main(int argc, char** argv) {
   RUN(cached_reads_are_answered);
   RUN(big_reads_pass_on);
   RUN(uncached_reads_pass_on);
+  RUN(files_without_nowait_need_a_thread);
   RUN(tmpfs_is_answered);
   RUN(a_number_that_was_tmpfs);
   RUN(pipes_and_sockets);

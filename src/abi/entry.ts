@@ -36,6 +36,8 @@ export const FLAG = {
   stream: 32,
   /** Runs only if the entry before transferred all of its argument 2, or failed. */
   ifFull: 64,
+  /** Set on the spot: its file does not know RWF_NOWAIT (overlayfs); the ring would be slower. */
+  forCrew: 128,
 } as const;
 
 /** Not a Linux call: returns 0. */

@@ -17,7 +17,7 @@
  * work until the batch is done, however the calls and the callbacks turn out to weigh.
  */
 import { availableParallelism } from 'node:os';
-import { CONTROL, NO_LINK } from '../abi/entry.ts';
+import { CONTROL, FLAG, NO_LINK } from '../abi/entry.ts';
 import { syscallNumber } from '../abi/syscalls.ts';
 import type { Desk } from '../memory/desk.ts';
 import type { NativeKernel } from '../native/addon.ts';
@@ -238,8 +238,9 @@ export class Scheduler {
 
   #passOn(id: number): void {
     this.#counters.wouldBlock++;
-    const next = this.#routes.next[this.#pages.number(this.current(id))];
-    if (next === ROUTE.ring) this.#toRing(id);
+    const at = this.current(id);
+    const next = this.#routes.next[this.#pages.number(at)];
+    if (next === ROUTE.ring && (this.#pages.flags(at) & FLAG.forCrew) === 0) this.#toRing(id);
     else this.#toCrew(id);
   }
 

@@ -248,6 +248,21 @@ onEveryBackend('a call blocked for ever blocks nobody else', async (openKernel) 
   fs.closeSync(writer);
 });
 
+onBackend('mixed', 'a file that does not know RWF_NOWAIT is read by the crew', async (open) => {
+  const kernel = open();
+  const fd = fs.openSync('/proc/self/status', 'r');
+  const before = kernel.statistics().calls;
+  const buffer = Buffer.alloc(5);
+  assert.equal(await value(kernel.post('pread64', fd, buffer, 5, 0)), 5);
+  assert.equal(buffer.toString(), 'Name:');
+  const { calls } = kernel.statistics();
+  assert.deepEqual(
+    { ring: calls.ring - before.ring, crew: calls.crew - before.crew },
+    { ring: 0, crew: 1 },
+  );
+  fs.closeSync(fd);
+});
+
 onBackend('crew', 'the queue is handed on when its thread sits in a call', async (open) => {
   const kernel = open();
   const path = await fifo(kernel);
