@@ -544,11 +544,12 @@ export class Connection implements SocketOwner {
   }
 
   /** A borrowed descriptor is about to be closed. What was written is sent, as far as Linux has
-   *  room. What stands is cancelled with the next batch; a ring's receive holds the file, not the
-   *  descriptor, so that the connection itself is closed then. */
-  releaseDescriptor(): void {
+   *  room. A ring's receive holds the file: where the peer would notice, it ends now, else (our FIN is
+   *  out) with the next batch. */
+  releaseDescriptor(reset: boolean): void {
     if (this.#state >= CLOSING) return;
-    if (this.#out.block !== -1 || this.pending > 0) this.#giveBack();
+    const noticed = !this.#sockets.nonBlocking && (reset || !this.#is(FINISHED));
+    if (noticed || this.#out.block !== -1 || this.pending > 0) this.#giveBack();
     else this.#beginClose(0);
   }
 

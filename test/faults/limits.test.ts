@@ -1,6 +1,7 @@
 /**
- * Limits of the machine: a full disk, no descriptor left, 100,000 calls at a time. Errors must be
- * Node's own, nothing is cut short in silence, and everything works again afterwards.
+ * Limits of the machine: a full disk, no descriptor left, 100,000 calls at a time, a burst of
+ * connections. Errors must be Node's own, nothing is cut short in silence, and everything works again
+ * afterwards.
  */
 import assert from 'node:assert/strict';
 import { onBothTiers, sameAsPlain, withTmpfs } from './run.ts';
@@ -41,3 +42,5 @@ onBothTiers('100,000 calls at a time', 'exhaustion.mjs', { plain: false }, (valu
 sameAsPlain('a burst of connections', 'burst.mjs', {
   through: ['sh', '-c', 'ulimit -n 1024 && exec "$@"', 'sh'],
 });
+
+sameAsPlain('a socket that is destroyed is gone at once', 'gone-at-once.mjs');

@@ -282,12 +282,12 @@ export class Stream extends Connection implements ConnectionHandler {
   }
 
   /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
-  release(): void {
+  release(reset = false): void {
     if (this.#gone) return;
     this.#flags |= GONE;
     if (this.claimed) {
       if (this.corkedFrom !== -1) this.withdraw(this.#written - this.corkedFrom);
-      this.releaseDescriptor();
+      this.releaseDescriptor(reset);
     }
     if (this.#waiting !== null) setImmediate(() => this.#settleAll());
   }
@@ -517,7 +517,7 @@ function prototypeOver(base: StreamHandle): object {
   if (base.reset !== undefined)
     methods.reset = {
       value(this: Ours, callback?: () => void) {
-        this[kStream].release();
+        this[kStream].release(true);
         return native('reset').call(this, callback);
       },
     };
