@@ -15,11 +15,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import { CQE_MORE } from '../../abi/ring.ts';
 import { KIND } from '../../kernel/sockets/layout.ts';
-import { type SocketOwner, type Sockets, socketsOf } from '../../kernel/sockets/sockets.ts';
+import type { SocketOwner, Sockets } from '../../kernel/sockets/sockets.ts';
 import { closeNow, resetOnClose } from '../../ops/socket.ts';
-import { threadKernel } from '../environment-kernel.ts';
 import { callBack } from '../forms.ts';
 import type { StreamHandle } from './internals.ts';
+import { threadSockets } from './stream.ts';
 
 /** In TCPConstants and PipeConstants. */
 const SOCKET = 0;
@@ -51,14 +51,9 @@ export class Backlog extends AsyncResource implements SocketOwner {
 
   #stand(): void {
     this.#used = true;
-    const kernel = threadKernel();
     this.#fd = this.#handle.fd;
-    if (kernel === null || this.#fd < 0) return;
-    try {
-      this.#sockets = socketsOf(kernel);
-    } catch {
-      return; // no memory for sockets: libuv alone
-    }
+    this.#sockets = this.#fd < 0 ? null : threadSockets();
+    if (this.#sockets === null) return; // libuv alone
     this.#slot = this.#sockets.claim(this, -1);
     if (this.#slot === -1) return;
     this.#leaveWithHandle();
@@ -83,6 +78,7 @@ export class Backlog extends AsyncResource implements SocketOwner {
   completed(kind: number, result: number, flags: number): boolean {
     if ((flags & CQE_MORE) === 0) this.#armed = false;
     if (kind === KIND.accept && result >= 0) return this.#connected(result);
+    if (this.#fd === -1) this.#freeIfQuiet();
     if (this.#fd === -1 || result < 0) return false;
     this.#take();
     if (!this.#armed) this.#arm();
@@ -117,10 +113,15 @@ export class Backlog extends AsyncResource implements SocketOwner {
     const fd = this.#fd;
     this.#fd = -1;
     sockets.cancel(fd);
-    for (let tries = 0; tries < TRIES_MAX; tries++) {
+    for (let tries = 0; tries < TRIES_MAX && this.#slot !== -1; tries++)
       sockets.advance(this.#slot);
-      if (!this.#armed) break;
-    }
-    sockets.free(this.#slot);
+    this.#freeIfQuiet();
+  }
+
+  /** A slot is another's only when nothing more can complete for it. */
+  #freeIfQuiet(): void {
+    if (this.#armed || this.#slot === -1) return;
+    this.#sockets!.free(this.#slot);
+    this.#slot = -1;
   }
 }

@@ -426,7 +426,7 @@ export function streamOf(handle: StreamHandle | null): Stream | undefined {
 }
 
 /** Null: Node's own way. */
-function threadSockets(): Sockets | null {
+export function threadSockets(): Sockets | null {
   const kernel = threadKernel();
   if (kernel === null) return null;
   try {

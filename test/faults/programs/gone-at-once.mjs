@@ -2,16 +2,19 @@
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
-import { report } from './harness.mjs';
+import { report, until } from './harness.mjs';
 
 const ESTABLISHED = '01';
 
-/** Linux's state of the connection from this port: proc(5), net/tcp. */
-function state(port) {
-  const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+const hex = (port) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+
+/** Whether Linux has the connection as established: proc(5), net/tcp. */
+function isEstablished({ localPort, remotePort }) {
   const lines = fs.readFileSync('/proc/net/tcp', 'latin1').split('\n').slice(1);
-  const fields = lines.map((line) => line.trim().split(/\s+/));
-  return fields.find(([, from]) => from?.endsWith(local))?.[3] ?? 'gone';
+  return lines.some((line) => {
+    const [, from, to, state] = line.trim().split(/\s+/);
+    return from?.endsWith(hex(localPort)) && to.endsWith(hex(remotePort)) && state === ESTABLISHED;
+  });
 }
 
 await report(async () => {
@@ -26,10 +29,11 @@ await report(async () => {
     const [peer] = await connected;
     peer.write('x');
     await once(socket, 'data');
-    const { localPort } = socket;
-    const before = state(localPort) === ESTABLISHED;
+    const { localPort, remotePort } = socket;
+    // A long table is read in pieces, and a line may be missed: it is there if it is seen once.
+    await until(() => isEstablished({ localPort, remotePort }));
     socket[how]();
-    seen[how] = { before, after: state(localPort) === ESTABLISHED };
+    seen[how] = isEstablished({ localPort, remotePort });
     peer.destroy();
   }
   server.close();
