@@ -12,6 +12,11 @@ import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** A file of tests takes two minutes at most; one that hangs fails, and the rest is still run. */
+const FILE_LIMIT_MS = 600_000;
+/** A step takes ten minutes at most. */
+const STEP_LIMIT_MS = 2_400_000;
+
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const only = process.argv.slice(2);
 const failures = [];
@@ -21,6 +26,7 @@ function step(name, command, args) {
   const { status } = spawnSync(command, args, {
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: STEP_LIMIT_MS,
   });
   if (status !== 0) failures.push(name);
 }
@@ -48,7 +54,8 @@ const files = folders
   .filter((folder) => existsSync(folder))
   .flatMap(testFiles);
 // Two at a time: many of these start processes and count descriptors and threads of their own.
-step('tests', process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', ...files]);
+const limits = ['--test-concurrency=2', `--test-timeout=${FILE_LIMIT_MS}`];
+step('tests', process.execPath, ['--import', 'tsx', '--test', ...limits, ...files]);
 if (process.env.NODE_TESTS && only.length === 0)
   step("Node's own tests", ...script('node-tests.mjs', process.env.NODE_TESTS));
 
