@@ -3,24 +3,13 @@
  *
  *   await holds('sim equals node:fs', 60, fc.asyncProperty(…));
  *
- * The seed is the commit, so that every commit tries something else and each failure is the same
- * tomorrow. PROPERTY_RUNS multiplies the number of runs, PROPERTY_SEED and PROPERTY_PATH (both
- * are in the message of a failure) replay one.
+ * The seed is the same in every run, so that a commit that fails has done it. To explore, give another
+ * PROPERTY_SEED, and more runs (PROPERTY_RUNS multiplies their number). PROPERTY_SEED and
+ * PROPERTY_PATH, both in the message of a failure, replay it.
  */
-import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 
-function commitSeed(): number {
-  try {
-    const hash = execFileSync('git', ['rev-parse', 'HEAD'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    return Number.parseInt(hash.slice(0, 7), 16);
-  } catch {
-    return 1; // not a checkout: a published package
-  }
-}
+const SEED = 20101004;
 
 const { PROPERTY_RUNS, PROPERTY_SEED, PROPERTY_PATH } = process.env;
 
@@ -32,7 +21,7 @@ export async function holds<T>(
   file: string,
 ): Promise<void> {
   const result = await fc.check(property, {
-    seed: PROPERTY_SEED ? Number(PROPERTY_SEED) : commitSeed(),
+    seed: PROPERTY_SEED ? Number(PROPERTY_SEED) : SEED,
     path: PROPERTY_PATH,
     numRuns: runs * Number(PROPERTY_RUNS ?? 1),
     endOnFailure: PROPERTY_PATH !== undefined,
