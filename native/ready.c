@@ -420,6 +420,12 @@ static void forget(struct watched* w) {
   w->told = w->readable = w->writable = w->unsure = 0;
 }
 
+/* As in the ring: what a send has sent by then counts, whoever cancels it. */
+static void out_cancelled(struct tl_ready* r, struct watched* w) {
+  uint32_t const done = first_out(w)->done;
+  out_ends(r, w, done ? (int32_t)done : -ECANCELED);
+}
+
 /* Ends what stands on a descriptor, as far as there is room; 0: not all of it. One more completion
  * still fits. */
 static int end_standing(struct tl_ready* r, struct watched* w, int32_t* count) {
@@ -427,7 +433,7 @@ static int end_standing(struct tl_ready* r, struct watched* w, int32_t* count) {
     in_ends(r, w, -ECANCELED);
     ++*count;
   }
-  for (; w->out_last && room(r) > 1; ++*count) out_ends(r, w, -ECANCELED);
+  for (; w->out_last && room(r) > 1; ++*count) out_cancelled(r, w);
   return !w->in_op && !w->out_last && room(r) > 0;
 }
 

@@ -182,6 +182,28 @@ TEST(a_reset_in_mid_send) {
   queue_close();
 }
 
+/* The rest may be sent by another way: not one byte of it twice. */
+TEST(a_send_cancelled_in_the_middle_says_how_much_has_gone) {
+  QUEUE_OPEN(8);
+  int fds[2];
+  tcp_pair(fds);
+  int const small = 20000;
+  setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+  static uint8_t data[16 << 20];
+  put_send(fds[0], data, sizeof data, MSG_WAITALL, 1);
+  struct completion c;
+  CHECK(!await_ms(1, &c, 20));
+  put_cancel_fd(fds[0], 2);
+  int32_t const result = await(1).result;
+  CHECK(result > 0 && result < (int32_t)sizeof data);
+  await(2);
+  close(fds[0]);
+  CHECK_EQ(drain(fds[1], sizeof data), (size_t)result);
+  close(fds[1]);
+  quiet();
+  queue_close();
+}
+
 TEST(half_close) {
   QUEUE_OPEN(8);
   int fds[2];
@@ -514,6 +536,7 @@ int main(int argc, char** argv) {
   RUN_BOTH(no_descriptor_for_a_connection);
   RUN_BOTH(a_reset_peer);
   RUN_BOTH(a_reset_in_mid_send);
+  RUN_BOTH(a_send_cancelled_in_the_middle_says_how_much_has_gone);
   RUN_BOTH(half_close);
   RUN_BOTH(sends_wait_for_room_and_keep_their_order);
   RUN_BOTH(a_short_send);

@@ -7,3 +7,4 @@ import { sameAsPlain } from './run.ts';
 sameAsPlain('EAGAIN and short transfers', 'would-block.mjs');
 sameAsPlain('readFile of a FIFO', 'fifo-read-file.mjs');
 sameAsPlain('signals while a call blocks', 'interrupted.mjs');
+sameAsPlain('a socket that is handed over while writes wait', 'handed-over.mjs');

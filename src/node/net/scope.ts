@@ -5,6 +5,7 @@
  *
  *   Object.create(base, { …, ...scopeProperties() })     once per class of handle
  *   enterAtAdoption(handle, isServers)                   once per handle
+ *   keepScope(handle)                                    when it is Node's again
  *   runIn(handle, f, receiver, argument)
  *
  * AsyncResource's method needs two symbols of its receiver: the handle's id, which is also its
@@ -61,6 +62,13 @@ export function enterAtAdoption(handle: StreamHandle, isServers: boolean): void 
   if (!isPlain)
     Object.defineProperty(handle, kResource, { value: new AsyncResource('TRAPLESSSTREAM') });
   else if (!isServers) Object.defineProperty(handle, triggerSymbol!, { value: executionAsyncId() });
+}
+
+/** `handle` loses the prototype with `scopeProperties`: callbacks that wait still run in its scope. */
+export function keepScope(handle: StreamHandle): void {
+  if (!isPlain) return;
+  for (const symbol of [idSymbol!, triggerSymbol!])
+    Object.defineProperty(handle, symbol, { value: Reflect.get(handle, symbol) });
 }
 
 function scopeOf(handle: StreamHandle): AsyncResource {

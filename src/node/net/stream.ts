@@ -29,7 +29,7 @@ import {
   type WriteCallback,
 } from './internals.ts';
 import { pushTo } from './push.ts';
-import { callBackIn, enterAtAdoption, runIn, scopeProperties } from './scope.ts';
+import { callBackIn, enterAtAdoption, keepScope, runIn, scopeProperties } from './scope.ts';
 
 /** Bytes that may wait in our blocks and yet count as written, as in Linux's own buffer. */
 const WRITTEN_MAX = 128 * 1024;
@@ -133,7 +133,9 @@ export class Stream extends Connection implements ConnectionHandler {
 
   #revert(): void {
     this.#flags |= GONE;
-    Object.setPrototypeOf(this.#handle, this.#base);
+    const base = this.#base;
+    keepScope(this.#handle);
+    Object.setPrototypeOf(this.#handle, base);
   }
 
   /* --- Reading -------------------------------------------------------------------------------- */
