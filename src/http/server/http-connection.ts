@@ -20,7 +20,7 @@ import {
   passUniqueHeaders,
   takeNeedDrain,
 } from './internals.ts';
-import { lighten, unlighten } from './light-socket.ts';
+import { isHeard, lighten, unlighten } from './light-socket.ts';
 import type { Messages } from './messages.ts';
 import { DESTROYS_WAITING, DRAINS_WHEN_EMPTY, REFUSES_MANY_LINES } from './versions.ts';
 
@@ -155,6 +155,7 @@ export class HttpConnection implements RequestSink, TrackedConnection {
 
   /** Bytes that never were the socket's (light-socket.ts). */
   #onLent = (bytes: Buffer, start: number, end: number): void => {
+    if (isHeard(this.socket, this.#onData)) return this.#giveBack(bytes, start, end);
     this.socket._unrefTimer();
     this.#lent = true;
     try {
@@ -163,6 +164,13 @@ export class HttpConnection implements RequestSink, TrackedConnection {
       this.#lent = false;
     }
   };
+
+  /** From here on what arrives is the socket's, and ours as one of those that listen to it. */
+  #giveBack(bytes: Buffer, start: number, end: number): void {
+    const stream = streamOf(this.socket._handle as never)!;
+    stream.consumer = null;
+    stream.push(Buffer.from(bytes.subarray(start, end)));
+  }
 
   #feed(bytes: Buffer, start: number, end: number): void {
     if (this.#done) return;

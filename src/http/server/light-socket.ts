@@ -39,8 +39,8 @@ export function lighten(socket: InnerSocket): Stream | undefined {
   if (!(socket instanceof net.Socket)) return undefined;
   const stream = streamOf(socket._handle as never);
   if (stream === undefined) return undefined;
-  for (const [name, value] of Object.entries(METHODS))
-    Object.defineProperty(socket, name, { value, writable: true, configurable: true });
+  Object.defineProperty(socket, 'write', WRITE);
+  Object.defineProperty(socket, 'uncork', UNCORK);
   return stream;
 }
 
@@ -51,18 +51,17 @@ export function unlighten(socket: InnerSocket): void {
 
 const stateOf = (socket: InnerSocket) => socket._writableState as unknown as State;
 
-/** Who listens to the socket itself gets what arrives, as ever. */
-function listening(name: 'on' | 'addListener' | 'prependListener') {
-  const listen = net.Socket.prototype[name] as (event: string, listener: Listener) => unknown;
-  return function (this: InnerSocket, event: string, listener: Listener) {
-    const result = listen.call(this, event, listener);
-    const stream = streamOf(this._handle as never);
-    if ((event === 'data' || event === 'readable') && stream !== undefined) stream.consumer = null;
-    return result;
-  };
+interface Listened {
+  readonly _events?: { readonly data?: unknown; readonly readable?: unknown };
 }
 
-type Listener = (...args: unknown[]) => void;
+/** Whether somebody else than `listener` wants what arrives: then it has to be the socket's first. */
+export function isHeard(socket: InnerSocket, listener: unknown): boolean {
+  const { _events: events } = socket as unknown as Listened;
+  if (events === undefined) return false;
+  const { data } = events;
+  return (data !== undefined && data !== listener) || events.readable !== undefined;
+}
 
 const METHODS = {
   write(this: InnerSocket, data: unknown, encoding?: unknown, callback?: unknown): boolean {
@@ -79,10 +78,11 @@ const METHODS = {
     if (state.corked === 1 && state[kCorked]) settle(this, state);
     Writable.prototype.uncork.call(this);
   },
-  on: listening('on'),
-  addListener: listening('addListener'),
-  prependListener: listening('prependListener'),
 };
+
+const method = (value: unknown) => ({ value, writable: true, configurable: true });
+const WRITE = method(METHODS.write);
+const UNCORK = method(METHODS.uncork);
 
 plainWrites.add(METHODS.write);
 

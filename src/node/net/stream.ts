@@ -40,7 +40,6 @@ const BULK_READ = 32 * 1024;
 const BULK_READS = 8;
 const COPY_SHORT = 96;
 
-const kStream = Symbol('trapless stream');
 /** On the prototype that lies over a handle's own. */
 const kBase = Symbol('trapless base');
 
@@ -421,11 +420,35 @@ export function errnoException(errno: number, syscall: string): Error {
 
 /* --- Adopting ---------------------------------------------------------------------------------- */
 
-type Ours = StreamHandle & { readonly [kStream]: Stream; readonly [kBase]?: StreamHandle };
+type Ours = StreamHandle & { readonly [kBase]?: StreamHandle };
 
-export function streamOf(handle: StreamHandle | null): Stream | undefined {
-  return handle === null ? undefined : (handle as Ours)[kStream];
+const Handle = class {
+  constructor(handle: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: what a subclass gives fields to
+    return handle;
+  }
+};
+
+/** Our object, noted on a handle: a private field is not seen, and made faster than a property. */
+class Adopted extends Handle {
+  readonly #stream: Stream;
+
+  constructor(handle: StreamHandle, stream: Stream) {
+    super(handle);
+    this.#stream = stream;
+  }
+
+  static streamOf(handle: object): Stream | undefined {
+    return #stream in handle ? handle.#stream : undefined;
+  }
 }
+
+export function streamOf(handle: StreamHandle | null | undefined): Stream | undefined {
+  return handle ? Adopted.streamOf(handle) : undefined;
+}
+
+/** Of a handle with our methods. */
+const ours = (handle: Ours) => Adopted.streamOf(handle)!;
 
 /** Null: Node's own way. */
 export function threadSockets(): Sockets | null {
@@ -447,71 +470,71 @@ function prototypeOver(base: StreamHandle): object {
     Reflect.get(base, name, handle) as number;
   const passed = (name: string) =>
     function (this: Ours, ...args: unknown[]) {
-      this[kStream].handOver();
+      ours(this).handOver();
       return native(name as keyof StreamHandle).apply(this, args);
     };
   const methods: Record<string, PropertyDescriptor> = {
     // Who asks is about to take it natively.
     isStreamBase: {
       get(this: Ours) {
-        this[kStream].handOver();
+        ours(this).handOver();
         return true;
       },
     },
     onread: {
       get(this: Ours) {
-        return this[kStream].onread;
+        return ours(this).onread;
       },
       set(this: Ours, onread: (...args: unknown[]) => unknown) {
-        this[kStream].onread = onread;
+        ours(this).onread = onread;
         shortenWrites(this);
       },
     },
     bytesRead: {
       get(this: Ours) {
-        return native_get(this, 'bytesRead') + this[kStream].bytesRead;
+        return native_get(this, 'bytesRead') + ours(this).bytesRead;
       },
     },
     bytesWritten: {
       get(this: Ours) {
-        return native_get(this, 'bytesWritten') + this[kStream].bytesWritten;
+        return native_get(this, 'bytesWritten') + ours(this).bytesWritten;
       },
     },
     writeQueueSize: {
       get(this: Ours) {
-        return this[kStream].pending;
+        return ours(this).pending;
       },
     },
     readStart: {
       value(this: Ours) {
-        return this[kStream].readStart();
+        return ours(this).readStart();
       },
     },
     readStop: {
       value(this: Ours) {
-        return this[kStream].readStop();
+        return ours(this).readStop();
       },
     },
     shutdown: {
       value(this: Ours, request: ShutdownRequest) {
-        return this[kStream].shutdown(request);
+        return ours(this).shutdown(request);
       },
     },
     close: {
       value(this: Ours, callback?: () => void) {
-        this[kStream].release();
+        ours(this).release();
         return native('close').call(this, callback);
       },
     },
     ref: {
       value(this: Ours) {
-        this[kStream].ref();
+        ours(this).ref();
         native('ref').call(this);
       },
     },
     unref: {
       value(this: Ours) {
-        this[kStream].unref();
+        ours(this).unref();
         native('unref').call(this);
       },
     },
@@ -519,7 +542,7 @@ function prototypeOver(base: StreamHandle): object {
   if (base.reset !== undefined)
     methods.reset = {
       value(this: Ours, callback?: () => void) {
-        this[kStream].release(true);
+        ours(this).release(true);
         return native('reset').call(this, callback);
       },
     };
@@ -546,12 +569,7 @@ const PASSED = [
 function shortenWrites(handle: Ours): void {
   const socket = ownerOf(handle);
   if (socket === undefined || Object.hasOwn(socket, '_writeGeneric')) return;
-  Object.defineProperty(socket, '_writeGeneric', {
-    value: writeShort,
-    writable: true,
-    configurable: true,
-    enumerable: false,
-  });
+  Object.defineProperty(socket, '_writeGeneric', WRITE_SHORT);
 }
 
 function writeShort(
@@ -567,6 +585,8 @@ function writeShort(
   prototype._writeGeneric.call(this, writev, data, encoding, callback);
 }
 
+const WRITE_SHORT: PropertyDescriptor = { value: writeShort, writable: true, configurable: true };
+
 /** `handle` is Node's own, and nothing was read or written yet. `accepted`: a server has made it. */
 export function adopt(handle: StreamHandle, accepted: boolean): void {
   if (streamOf(handle) !== undefined) return;
@@ -578,7 +598,7 @@ export function adopt(handle: StreamHandle, accepted: boolean): void {
     prototype = prototypeOver(base);
     prototypes.set(base, prototype);
   }
-  Object.defineProperty(handle, kStream, { value: new Stream(sockets, handle) });
+  new Adopted(handle, new Stream(sockets, handle));
   enterAtAdoption(handle, accepted);
   Object.setPrototypeOf(handle, prototype);
   shortenWrites(handle as Ours);
