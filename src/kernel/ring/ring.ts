@@ -230,7 +230,7 @@ export class Ring {
   }
 
   /** Whether Linux has completions that only a kernel entry makes visible. */
-  get #needsEnter(): boolean {
+  #needsEnter(): boolean {
     return (load(this.#words, this.#sharedSqFlags) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) !== 0;
   }
 
@@ -245,7 +245,7 @@ export class Ring {
         this.submit();
         if (this.#unsubmitted === before) return; // refused for now
       } else {
-        if (this.inFlight === 0 || this.sqpoll || !this.#needsEnter) return;
+        if (this.inFlight === 0 || this.sqpoll || !this.#needsEnter()) return;
         // DEFER_TASKRUN runs about 20 completions per entry; TASKRUN says that more wait.
         if (this.#enter(0, ENTER_GETEVENTS) < 0) return;
       }

@@ -222,13 +222,13 @@ export class SocketQueue {
   }
 
   /** Whether Linux has completions that only a kernel entry makes visible. */
-  get #needsEnter(): boolean {
+  #needsEnter(): boolean {
     return (load(this.#words, this.#sharedSqFlags) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) !== 0;
   }
 
   /** Hands over what is queued and gets what is done. True: there are completions. */
   enter(): boolean {
-    if (this.#unsubmitted > 0 || this.#needsEnter) this.#enter();
+    if (this.#unsubmitted > 0 || this.#needsEnter()) this.#enter();
     return this.pending;
   }
 

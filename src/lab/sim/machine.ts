@@ -92,7 +92,7 @@ export class Machine extends MemorySteps implements Steps {
     const { secondsMax, acquisitions, drain } = this.#options;
     const endless = !drain && (acquisitions === null || this.#unfinished === 0);
     const endNs = secondsMax * 1e9 * (drain ? DRAINED_MAX : 1);
-    let accountNs = this.#periodNs;
+    let accountNs = this.#periodNs();
     while (endless || this.#unfinished > 0) {
       let pcpu = 0;
       for (let i = 1; i < this.#pcpus; i++) if (this.#dueNs[i] < this.#dueNs[pcpu]) pcpu = i;
@@ -101,8 +101,8 @@ export class Machine extends MemorySteps implements Steps {
       this.#nowNs = dueNs;
       this.#events++;
       if (accountNs <= this.#dueNs[pcpu]) {
-        this.#account(this.#periodNs);
-        accountNs += this.#periodNs;
+        this.#account(this.#periodNs());
+        accountNs += this.#periodNs();
         continue;
       }
       const vcpu = this.#running[pcpu] as Vcpu;
@@ -119,7 +119,7 @@ export class Machine extends MemorySteps implements Steps {
   }
 
   /** Xen accounts once per quantum, and no more often than it ticks. */
-  get #periodNs(): number {
+  #periodNs(): number {
     return Math.max(this.#options.sliceNs, TICK_NS);
   }
 

@@ -99,17 +99,17 @@ export class Stream extends Connection implements ConnectionHandler {
   }
 
   /** What the handle is without us. */
-  get #base(): StreamHandle {
+  #base(): StreamHandle {
     return (this.#handle as Ours)[kBase] ?? Object.getPrototypeOf(this.#handle);
   }
 
-  get #socket(): InnerSocket | undefined {
+  #socket(): InnerSocket | undefined {
     return ownerOf(this.#handle);
   }
 
   /** False where it cannot be: then the handle is Node's again. */
   #ready(): boolean {
-    if (this.#gone) return false;
+    if (this.#gone()) return false;
     if (this.claimed) return true;
     const { fd } = this.#handle;
     if (fd < 0 || !this.borrow(fd)) {
@@ -122,17 +122,17 @@ export class Stream extends Connection implements ConnectionHandler {
     return true;
   }
 
-  get #gone(): boolean {
+  #gone(): boolean {
     return (this.#flags & GONE) !== 0;
   }
 
-  get #waiting(): Waiting[] | null {
+  #waiting(): Waiting[] | null {
     return this.#unsettled === null ? null : this.#unsettled.waiting;
   }
 
   #revert(): void {
     this.#flags |= GONE;
-    const base = this.#base;
+    const base = this.#base();
     keepScope(this.#handle);
     Object.setPrototypeOf(this.#handle, base);
   }
@@ -140,14 +140,14 @@ export class Stream extends Connection implements ConnectionHandler {
   /* --- Reading -------------------------------------------------------------------------------- */
 
   readStart(): number {
-    if (!this.#ready()) return this.#base.readStart.call(this.#handle);
+    if (!this.#ready()) return this.#base().readStart.call(this.#handle);
     this.#flags |= READING;
     this.resume();
     return 0;
   }
 
   readStop(): number {
-    if (this.#gone) return this.#base.readStop.call(this.#handle);
+    if (this.#gone()) return this.#base().readStop.call(this.#handle);
     this.#flags &= ~READING;
     if (this.claimed) this.pause();
     return 0;
@@ -166,7 +166,7 @@ export class Stream extends Connection implements ConnectionHandler {
 
   /** As onStreamRead in Node's stream_base_commons. */
   push(bytes: Buffer): void {
-    const socket = this.#socket;
+    const socket = this.#socket();
     if (socket === undefined) return;
     socket._unrefTimer();
     if (socket.destroyed) return;
@@ -174,7 +174,7 @@ export class Stream extends Connection implements ConnectionHandler {
       this.#handle.reading = false;
       if (!socket.destroyed) this.#handle.readStop();
     }
-    if (this.#flags >= BULK * BULK_READS && !this.#gone && this.pending === 0) this.#leaveBulk();
+    if (this.#flags >= BULK * BULK_READS && !this.#gone() && this.pending === 0) this.#leaveBulk();
   }
 
   onEnd(): void {
@@ -182,7 +182,7 @@ export class Stream extends Connection implements ConnectionHandler {
   }
 
   #pushEnd(): void {
-    const socket = this.#socket;
+    const socket = this.#socket();
     if (socket === undefined || socket._readableState.endEmitted) return;
     socket._unrefTimer();
     socket.push(null);
@@ -196,7 +196,7 @@ export class Stream extends Connection implements ConnectionHandler {
 
   #fail(error: Error): void {
     this.#settleAll(error);
-    this.#socket?.destroy(error);
+    this.#socket()?.destroy(error);
   }
 
   /* --- Writing -------------------------------------------------------------------------------- */
@@ -237,21 +237,21 @@ export class Stream extends Connection implements ConnectionHandler {
   }
 
   onSent(): void {
-    const waiting = this.#waiting;
-    if (waiting === null || this.#gone) return;
+    const waiting = this.#waiting();
+    if (waiting === null || this.#gone()) return;
     // What is left may wait in our blocks.
     const done = this.#written - Math.max(0, this.pending - WRITTEN_MAX);
     if (waiting[0].until <= done) callBackIn(this.#handle, this.#settle as Callback, this, done);
-    else this.#socket?._unrefTimer();
+    else this.#socket()?._unrefTimer();
   }
 
   #settle(done: number): void {
-    const socket = this.#socket;
+    const socket = this.#socket();
     if (socket !== undefined) {
       socket._unrefTimer();
       noteWaiting(socket, 0);
     }
-    for (let all = this.#waiting; all !== null && all[0].until <= done; all = this.#waiting) {
+    for (let all = this.#waiting(); all !== null && all[0].until <= done; all = this.#waiting()) {
       const { callback } = all.shift()!;
       if (all.length === 0) this.#unsettled!.waiting = null;
       callback(null);
@@ -259,7 +259,7 @@ export class Stream extends Connection implements ConnectionHandler {
   }
 
   shutdown(request: ShutdownRequest): number {
-    if (!this.#ready()) return this.#base.shutdown.call(this.#handle, request);
+    if (!this.#ready()) return this.#base().shutdown.call(this.#handle, request);
     this.#unsettled ??= { waiting: null, shutdown: null };
     this.#unsettled.shutdown = request;
     this.end();
@@ -284,17 +284,17 @@ export class Stream extends Connection implements ConnectionHandler {
 
   /** The descriptor is about to be closed. Writes that wait end as in Node: after the socket. */
   release(reset = false): void {
-    if (this.#gone) return;
+    if (this.#gone()) return;
     this.#flags |= GONE;
     if (this.claimed) {
       if (this.corkedFrom !== -1) this.withdraw(this.#written - this.corkedFrom);
       this.releaseDescriptor(reset);
     }
-    if (this.#waiting !== null) setImmediate(() => this.#settleAll());
+    if (this.#waiting() !== null) setImmediate(() => this.#settleAll());
   }
 
   #settleAll(error: Error | null = null): void {
-    const waiting = this.#waiting;
+    const waiting = this.#waiting();
     if (waiting === null) return;
     this.#unsettled!.waiting = null;
     runIn(this.#handle, failAll, waiting, error);
@@ -302,10 +302,10 @@ export class Stream extends Connection implements ConnectionHandler {
 
   /** Node goes on with it: with what is still to be sent, and with what was not seen yet. */
   handOver(): void {
-    if (this.#gone) return;
+    if (this.#gone()) return;
     const { unseen, unsent } = this.#giveBack();
     this.#revert();
-    const socket = this.#socket;
+    const socket = this.#socket();
     const bytes = Buffer.concat(unsent);
     this.#written -= bytes.length;
     this.#keepCounts();
@@ -314,11 +314,11 @@ export class Stream extends Connection implements ConnectionHandler {
       prototype._writeGeneric.call(socket, false, bytes, 'buffer', (error) =>
         this.#settleAll(error),
       );
-    } else if (this.#waiting !== null) setImmediate(() => this.#settleAll());
+    } else if (this.#waiting() !== null) setImmediate(() => this.#settleAll());
     const shutdown = this.#unsettled?.shutdown;
-    if (shutdown) this.#base.shutdown.call(this.#handle, shutdown);
+    if (shutdown) this.#base().shutdown.call(this.#handle, shutdown);
     if (socket !== undefined && unseen.length > 0) socket.push(Buffer.concat(unseen));
-    if ((this.#flags & READING) !== 0) this.#base.readStart.call(this.#handle);
+    if ((this.#flags & READING) !== 0) this.#base().readStart.call(this.#handle);
   }
 
   /** Node moves bulk with less: without our copies. */
@@ -329,7 +329,7 @@ export class Stream extends Connection implements ConnectionHandler {
 
   /** For bytes that go past it (file-pipe.ts): the socket is Node's, and does not block. */
   leave(): void {
-    if (!this.#gone) this.#leaveBulk();
+    if (!this.#gone()) this.#leaveBulk();
   }
 
   /** So many have. */
@@ -344,19 +344,19 @@ export class Stream extends Connection implements ConnectionHandler {
     this.#flags |= COUNTED;
     for (const name of ['bytesRead', 'bytesWritten'] as const)
       Object.defineProperty(this.#handle, name, {
-        get: () => (Reflect.get(this.#base, name, this.#handle) as number) + this[name],
+        get: () => (Reflect.get(this.#base(), name, this.#handle) as number) + this[name],
         configurable: true,
       });
   }
 
   get onread(): (...args: unknown[]) => unknown {
-    return Reflect.get(this.#base, 'onread', this.#handle) as (...args: unknown[]) => unknown;
+    return Reflect.get(this.#base(), 'onread', this.#handle) as (...args: unknown[]) => unknown;
   }
 
   /** node:net's own is what push() does; any other wants to be called by libuv. */
   set onread(onread: (...args: unknown[]) => unknown) {
-    Reflect.set(this.#base, 'onread', onread, this.#handle);
-    if (this.#gone) return;
+    Reflect.set(this.#base(), 'onread', onread, this.#handle);
+    if (this.#gone()) return;
     if (onread.name !== 'onStreamRead') this.handOver();
   }
 
