@@ -9,8 +9,9 @@
  *   runIn(handle, f, receiver, argument)
  *
  * AsyncResource's method needs two symbols of its receiver: the handle's id, which is also its
- * socket's, and that of what it was made in. Where it needs more (newer Nodes keep a context frame),
- * the handle gets an AsyncResource after all.
+ * socket's, and that of what it was made in. Newer Nodes keep a context frame as well, which an
+ * accepted connection has none of: libuv made it. Where the symbols have other names, the handle
+ * gets an AsyncResource after all.
  */
 import { AsyncResource, executionAsyncId } from 'node:async_hooks';
 import { type AnyFunction, type Callback, guarded } from '../forms.ts';
@@ -29,9 +30,9 @@ const known = Object.getOwnPropertySymbols(new AsyncResource('TRAPLESSSTREAM'));
 const named = (name: string) => known.find(({ description }) => description === name);
 const idSymbol = named('async_id_symbol');
 const triggerSymbol = named('trigger_async_id_symbol');
+const frameSymbol = named('context_frame');
 /** The handle itself will do. (An AsyncLocalStorage in use has a symbol there as well.) */
-const isPlain =
-  idSymbol !== undefined && triggerSymbol !== undefined && named('context_frame') === undefined;
+const isPlain = idSymbol !== undefined && triggerSymbol !== undefined;
 
 const { runInAsyncScope } = AsyncResource.prototype;
 
@@ -57,11 +58,21 @@ export function scopeProperties(): PropertyDescriptorMap {
   return { [idSymbol!]: getter(idOf), [triggerSymbol!]: getter(triggerOf) };
 }
 
+/** The context frame that we are in. */
+function currentFrame(): unknown {
+  const resource = new AsyncResource('TRAPLESSSTREAM') as unknown as Record<symbol, unknown>;
+  return resource[frameSymbol!];
+}
+
 /** `isServers`: it was accepted. Of any other, what it was made in is noted. */
 export function enterAtAdoption(handle: StreamHandle, isServers: boolean): void {
   if (!isPlain)
     Object.defineProperty(handle, kResource, { value: new AsyncResource('TRAPLESSSTREAM') });
-  else if (!isServers) Object.defineProperty(handle, triggerSymbol!, { value: executionAsyncId() });
+  else if (!isServers) {
+    Object.defineProperty(handle, triggerSymbol!, { value: executionAsyncId() });
+    if (frameSymbol !== undefined)
+      Object.defineProperty(handle, frameSymbol, { value: currentFrame() });
+  }
 }
 
 /** `handle` loses the prototype with `scopeProperties`: callbacks that wait still run in its scope. */
