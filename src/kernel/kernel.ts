@@ -22,6 +22,7 @@ import { loadAddon, type NativeKernel } from '../native/addon.ts';
 import { SyscallPages } from '../page/pages.ts';
 import { Counters, type KernelStatistics } from './counters.ts';
 import type { IdQueue } from './id-queue.ts';
+import { OpenFiles } from './open-files.ts';
 import { type KernelOptions, kernelOptions, ORDER, type ResolvedOptions } from './options.ts';
 import { OwnDescriptors } from './own-descriptors.ts';
 import type { Ring } from './ring/ring.ts';
@@ -72,6 +73,7 @@ export class Kernel {
   readonly pool: Pool;
   readonly desk: Desk;
   readonly own: OwnDescriptors;
+  readonly openFiles = new OpenFiles();
   readonly counters = new Counters();
   readonly options: ResolvedOptions;
 

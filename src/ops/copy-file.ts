@@ -172,7 +172,10 @@ export function copyFile(
   resolve: Resolve<undefined>,
   fail?: Fail,
 ): void {
-  copy(kernel, from, to, exclusive).then(resolve, (error: Error) =>
-    settleError(error, resolve, fail),
-  );
+  const { openFiles } = kernel;
+  if (openFiles.full)
+    return openFiles.later(() => copyFile(kernel, from, to, exclusive, resolve, fail));
+  openFiles.enter();
+  const copied = copy(kernel, from, to, exclusive).finally(() => openFiles.leave());
+  copied.then(resolve, (error: Error) => settleError(error, resolve, fail));
 }

@@ -5,9 +5,11 @@
  *
  * where the second read proves the end (a short read alone does not: a page may just not be
  * cached). A longer file, or one that is no regular file and has more to say, goes on from there
- * with the descriptor still open.
+ * with the descriptor still open. When such files have taken every descriptor, whoever found none
+ * comes again after them (kernel/open-files.ts).
  */
 import { FLAG, SLOT_SIZE } from '../abi/entry.ts';
+import { ERRNO } from '../abi/errno.ts';
 import { S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, STATX } from '../abi/structs.ts';
 import type { Completion, Kernel } from '../kernel/kernel.ts';
 import { FILE_BLOCK } from '../memory/pool.ts';
@@ -16,7 +18,7 @@ import { type Fail, number, type Path, pathText, type Resolve, settleError } fro
 import { claimChain, fillClose, following, putBlock } from './chain.ts';
 import { close } from './descriptor.ts';
 import { asReadFileError, readFileError, systemError } from './error.ts';
-import { fillOpen } from './open.ts';
+import { fillOpen, open, ownDescriptor } from './open.ts';
 import { fstat } from './stat.ts';
 import { readOpened } from './transfer.ts';
 
@@ -31,6 +33,7 @@ export type FileData = Buffer | string;
 
 class ReadFile implements Completion {
   readonly #path: Path;
+  readonly #flags: number;
   readonly #block: number;
   readonly #encoding: BufferEncoding | undefined;
   readonly #resolve: Resolve<FileData>;
@@ -38,12 +41,14 @@ class ReadFile implements Completion {
 
   constructor(
     path: Path,
+    flags: number,
     block: number,
     encoding: BufferEncoding | undefined,
     resolve: Resolve<FileData>,
     fail: Fail | undefined,
   ) {
     this.#path = path;
+    this.#flags = flags;
     this.#block = block;
     this.#encoding = encoding;
     this.#resolve = resolve;
@@ -81,6 +86,15 @@ class ReadFile implements Completion {
     const block = this.#block;
     if (fd < 0 || read1 < 0 || read2 < 0) {
       pool.give(block);
+      if (mayComeAgain(kernel, fd))
+        return readLater(
+          kernel,
+          this.#path,
+          this.#flags,
+          this.#encoding,
+          this.#resolve,
+          this.#fail,
+        );
       const path = pathText(this.#path);
       const error =
         fd < 0 ? systemError(fd, 'open', path) : readFileError(read1 < 0 ? read1 : read2, path);
@@ -133,6 +147,7 @@ async function readRest(
   encoding: BufferEncoding | undefined,
 ): Promise<FileData> {
   kernel.own.add(fd);
+  kernel.openFiles.enter();
   try {
     const size = await sizeOf(kernel, fd);
     if (size > FILE_MAX) throw tooLarge(size);
@@ -150,7 +165,51 @@ async function readRest(
         () => resolve(),
       ),
     );
+    kernel.openFiles.leave();
   }
+}
+
+/** Whether the file could not be opened only because others may be open, which will be closed. */
+function mayComeAgain(kernel: Kernel, fd: number): boolean {
+  return (
+    (fd === -ERRNO.EMFILE || fd === -ERRNO.ENFILE) && (kernel.inFlight > 0 || kernel.openFiles.any)
+  );
+}
+
+/** How often it is tried when others hold all descriptors: those that read need a moment each. */
+const TRIES = 32;
+
+/** Step by step, when fewer are open; what goes wrong then is the program's to know. */
+function readLater(
+  kernel: Kernel,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | undefined,
+  resolve: Resolve<FileData>,
+  fail: Fail | undefined,
+  tries = TRIES,
+): void {
+  const { openFiles } = kernel;
+  const again = (left: number) => readLater(kernel, path, flags, encoding, resolve, fail, left);
+  if (openFiles.full) return openFiles.later(() => again(tries));
+  openFiles.enter();
+  const failed = (error: Error) =>
+    settleError(asReadFileError(error, pathText(path)), resolve, fail);
+  const opened = new Promise<number>((done) =>
+    open(kernel, path, flags, 0o666, ownDescriptor, done),
+  );
+  opened.then(
+    (fd) => {
+      const read = readRest(kernel, fd, Buffer.alloc(0), encoding);
+      openFiles.leave(); // readRest has entered
+      return read.then(resolve, failed);
+    },
+    (error: NodeJS.ErrnoException) => {
+      openFiles.leave();
+      if (tries > 1 && mayComeAgain(kernel, error.errno!)) again(tries - 1);
+      else failed(error);
+    },
+  );
 }
 
 /** The chain read with pread, which leaves the position at 0: positions are ours. */
@@ -202,18 +261,21 @@ class ReadKnownFile implements Completion {
   readonly viewEntry: number;
   readonly #data: Buffer;
   readonly #path: Path;
+  readonly #flags: number;
   readonly #resolve: Resolve<FileData>;
   readonly #fail: Fail | undefined;
   #block = -1;
 
   constructor(
     path: Path,
+    flags: number,
     data: Buffer,
     viewEntry: number,
     resolve: Resolve<FileData>,
     fail: Fail | undefined,
   ) {
     this.#path = path;
+    this.#flags = flags;
     this.#data = data;
     this.view = data;
     this.viewEntry = viewEntry;
@@ -244,7 +306,9 @@ class ReadKnownFile implements Completion {
       if (bytes > 0) pool.bytes.copy(data, 0, this.#block, this.#block + bytes);
       pool.give(this.#block);
     }
-    if (results.some((result) => result < 0)) {
+    if (mayComeAgain(kernel, fd)) {
+      readLater(kernel, this.#path, this.#flags, undefined, this.#resolve, this.#fail);
+    } else if (results.some((result) => result < 0)) {
       const path = pathText(this.#path);
       const error =
         fd < 0 ? systemError(fd, 'open', path) : readFileError(bytes < 0 ? bytes : more, path);
@@ -288,7 +352,7 @@ function readKnownFile(
   pages.setInt(probe, 3, 0);
   fillClose(kernel, following(kernel, probe), FLAG.atEof);
   const data = Buffer.allocUnsafeSlow(size);
-  kernel.post(head, new ReadKnownFile(path, data, first, resolve, fail));
+  kernel.post(head, new ReadKnownFile(path, flags, data, first, resolve, fail));
 }
 
 /* --- Any file ---------------------------------------------------------------------------------- */
@@ -323,5 +387,5 @@ export function readFile(
   putBlock(kernel, second, block + FIRST, SECOND);
   pages.setInt(second, 3, 0);
   fillClose(kernel, following(kernel, second), FLAG.atEof);
-  kernel.post(head, new ReadFile(path, block, encoding, resolve, fail));
+  kernel.post(head, new ReadFile(path, flags, block, encoding, resolve, fail));
 }

@@ -4,7 +4,8 @@
  *   openat ─► write ─► close, if the write was whole or failed
  *
  * A short write (a disk nearly full) leaves the file open: the rest is tried again from there,
- * and fails with the error that Node would report.
+ * and fails with the error that Node would report. Few at a time (kernel/open-files.ts): to open a
+ * file for writing may wait for whoever writes to it.
  */
 import { FLAG } from '../abi/entry.ts';
 import { ERRNO } from '../abi/errno.ts';
@@ -52,10 +53,11 @@ class WriteFile implements Completion {
       pool.give(this.#block);
       kernel.own.add(fd);
       const { resolve, fail } = this.#settlement();
-      writeAndClose(kernel, fd, rest, rest.length).then(resolve, fail);
+      leaving(kernel, writeAndClose(kernel, fd, rest, rest.length)).then(resolve, fail);
       return;
     }
     pool.give(this.#block);
+    kernel.openFiles.leave();
     if (fd >= 0 && written >= 0 && closed >= 0) {
       this.#resolve(undefined);
       return;
@@ -71,6 +73,11 @@ class WriteFile implements Completion {
     const resolve = this.#resolve;
     return { resolve, fail: (error: Error) => settleError(error, resolve, this.#fail) };
   }
+}
+
+/** The same, and when it is settled another file may be opened. */
+function leaving<T>(kernel: Kernel, work: Promise<T>): Promise<T> {
+  return work.finally(() => kernel.openFiles.leave());
 }
 
 /** Writes everything and closes the file, whatever happens. */
@@ -115,17 +122,19 @@ export function writeFile(
   fail?: Fail,
 ): void {
   const length = data.byteLength;
-  if (length > FILE_BLOCK || length === 0) {
-    writeLong(kernel, path, data, flags, mode).then(resolve, (error: Error) =>
-      settleError(error, resolve, fail),
-    );
-    return;
-  }
   const again = () => {
     if (data.byteLength === length) writeFile(kernel, path, data, flags, mode, resolve, fail);
     else settleError(systemError(-ERRNO.EFAULT, 'write'), resolve, fail); // transferred away
   };
-  const { pages, pool } = kernel;
+  const { openFiles, pages, pool } = kernel;
+  if (openFiles.full) return openFiles.later(again);
+  if (length > FILE_BLOCK || length === 0) {
+    openFiles.enter();
+    leaving(kernel, writeLong(kernel, path, data, flags, mode)).then(resolve, (error: Error) =>
+      settleError(error, resolve, fail),
+    );
+    return;
+  }
   if (!pages.room(3)) return kernel.whenRoom(again);
   const block = pool.take(length);
   if (block === -1) return kernel.whenRoom(again);
@@ -136,5 +145,6 @@ export function writeFile(
   pages.call(writing, number('write'), 3, FLAG.link | FLAG.headFd);
   putBlock(kernel, writing, block, length);
   fillClose(kernel, following(kernel, writing), FLAG.ifFull);
+  openFiles.enter();
   kernel.post(head, new WriteFile(path, block, length, resolve, fail));
 }

@@ -89,8 +89,10 @@ const INJECTED_ONLY = new Set([ERRNO.EIO, ERRNO.EMFILE, ERRNO.ENOSPC].map(errnoN
 const READING = new Set(['readFile', 'readdir', 'together', 'many', 'reread', 'rm']);
 
 /** Whether an operation may succeed although this call failed. */
-function mayHide(step: Step, call: string): boolean {
+function mayHide(step: Step, { call, detail }: InjectedFault): boolean {
   if (call === 'close') return READING.has(step.op);
+  // While others have files open, who may open none comes again.
+  if (detail === 'EMFILE') return step.op === 'together' || step.op === 'many';
   // What exists in the middle of a path and is not seen to be a directory is none: Node's ENOTDIR.
   if (call === 'statx' && step.op === 'mkdir') return step.path?.includes('/') ?? false;
   // Node's recursive readdir takes what it cannot stat for no directory.
@@ -99,7 +101,7 @@ function mayHide(step: Step, call: string): boolean {
 
 function checkErrors(step: Step, outcome: unknown, injected: readonly InjectedFault[]): void {
   const codes = failuresIn(outcome).map(({ code }) => code ?? 'none');
-  const told = injected.filter(({ call }) => !mayHide(step, call));
+  const told = injected.filter((fault) => !mayHide(step, fault));
   const wanted = new Set(injected.map(({ detail }) => detail));
   const what = `${JSON.stringify(step)} -> ${JSON.stringify(outcome)}`;
   for (const code of codes)
