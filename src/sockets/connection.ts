@@ -126,7 +126,7 @@ export class Connection implements SocketOwner {
     return this.claimed;
   }
 
-  /** A method: V8 (11 to 13) calls into its runtime at each use of a private accessor. */
+  /** A method: V8 (of Node 20 to 26) calls into its runtime at each use of a private accessor. */
   #state(): number {
     return (this.#flags & STATE_MASK) >>> STATE_SHIFT;
   }
