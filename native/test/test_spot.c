@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 
 #include "../spot.h"
@@ -222,6 +223,24 @@ TEST(big_reads_pass_on) {
   end();
 }
 
+/* A disk may be so fast that the page is there by the time that Linux looks whether to wait for it:
+ * so often it is tried. */
+enum { EVICTIONS = 200 };
+
+static void evict(int fd) {
+  fdatasync(fd);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+/* Whether Linux would have to wait for the disk now; evicted once more after that. */
+static int evict_and_ask(int fd) {
+  struct iovec to = {.iov_base = buffer, .iov_len = 4096};
+  evict(fd);
+  int const waits = preadv2(fd, &to, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
+  evict(fd);
+  return waits;
+}
+
 TEST(uncached_reads_pass_on) {
   begin();
   temp_file(temp_path("f"), buffer, sizeof buffer);
@@ -229,11 +248,16 @@ TEST(uncached_reads_pass_on) {
   struct statfs fs;
   fstatfs(fd, &fs);
   if (fs.f_type == 0x01021994) SKIP("the temporary directory is tmpfs, where everything is cached");
-  fdatasync(fd);
-  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  desk_fill(&p, 0, SYS_pread64, 0, ARG(fd), ARG(buffer), 4096, 0);
-  CHECK_EQ(try_one(0), 0);
+  int answered = 1;
+  int waits = 0;
+  for (int tries = 0; answered && tries < EVICTIONS; tries++) {
+    waits += evict_and_ask(fd);
+    desk_fill(&p, 0, SYS_pread64, 0, ARG(fd), ARG(buffer), 4096, 0);
+    answered = try_one(0);
+  }
   close(fd);
+  if (answered && waits == 0) SKIP("this disk is as fast as memory, or keeps its pages");
+  CHECK_EQ(answered, 0);
   end();
 }
 
@@ -280,19 +304,23 @@ TEST(a_number_that_was_tmpfs) {
   struct statfs fs;
   fstatfs(disk, &fs);
   if (fs.f_type == 0x01021994) SKIP("the temporary directory is tmpfs");
-  int const fd = (int)syscall(SYS_memfd_create, "test", 1u);
-  desk_fill(&p, 0, SYS_pread64, 0, ARG(fd), ARG(buffer), 100, 0);
-  CHECK_EQ(try_one(0), 1);
-  dup2(disk, fd);
-  fdatasync(disk);
-  posix_fadvise(disk, 0, 0, POSIX_FADV_DONTNEED);
-  spot.mind.careful = 1;
-  uint64_t const second = spot.mounts_checked;
-  atomic_store(&desk_entry(&p, 0)->status, TL_SUBMITTED);
-  int const answered = try_one(0);
-  if (spot.mounts_checked == second) CHECK_EQ(answered, 0);
+  int answered = 1;
+  int waits = 0;
+  for (int tries = 0; answered && tries < EVICTIONS; tries++) {
+    int const fd = (int)syscall(SYS_memfd_create, "test", 1u);
+    desk_fill(&p, 0, SYS_pread64, 0, ARG(fd), ARG(buffer), 100, 0);
+    CHECK_EQ(try_one(0), 1);
+    dup2(disk, fd);
+    waits += evict_and_ask(disk);
+    spot.mind.careful = 1;
+    uint64_t const second = spot.mounts_checked;
+    atomic_store(&desk_entry(&p, 0)->status, TL_SUBMITTED);
+    answered = try_one(0) && spot.mounts_checked == second;
+    close(fd);
+  }
   close(disk);
-  close(fd);
+  if (answered && waits == 0) SKIP("this disk is as fast as memory, or keeps its pages");
+  CHECK_EQ(answered, 0);
   end();
 }
 
