@@ -348,8 +348,13 @@ export class Sockets implements Source {
 
   /** Hands over what is queued, and tells one owner what has completed for it, before its turn. */
   advance(slot: number): void {
+    this.queue.enter();
+    this.deliverTo(slot);
+  }
+
+  /** Tells one owner what has completed for it by now, before its turn. */
+  deliverTo(slot: number): void {
     const { queue } = this;
-    queue.enter();
     const taken = queue.takeOut((userData) => (userData & SLOT_MASK) === slot && isKind(userData));
     const owner = this.#owners[slot];
     for (let at = 0; at < taken.length; at += CQE_WORDS) {

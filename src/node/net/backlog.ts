@@ -3,7 +3,8 @@
  * them does not overflow it while JavaScript is busy with those that came before.
  *
  *   const backlog = new Backlog(handle);   when listening has begun; costs nothing yet
- *   backlog.accepted();                    libuv has accepted one: from here on it stands
+ *   backlog.accepted();                    libuv has accepted one, and tells it next: from here on
+ *                                          the backlog stands
  *
  * The handle is Node's, and libuv goes on watching it: whoever comes first accepts, the other finds
  * nothing. So descriptors that run out (EMFILE), or a listening socket that another process shares,
@@ -42,11 +43,17 @@ export class Backlog extends AsyncResource implements SocketOwner {
     this.#handle = handle;
   }
 
-  /** A connection comes. Where there is one from libuv, there may be more: libuv would tell of them
-   *  one by one, and the next ones overflow the backlog meanwhile. */
-  accepted(): void {
+  /** A connection comes from libuv. Those of ours that wait to be told were accepted before it. Where
+   *  there is one there may be more: libuv would tell of them one by one, and the next ones overflow
+   *  the backlog meanwhile. False: the server was closed by one that came before. */
+  accepted(): boolean {
     if (!this.#used) this.#stand();
-    else if (!this.#telling && this.#slot !== -1) this.#take();
+    else if (!this.#telling && this.#slot !== -1) {
+      this.#sockets!.deliverTo(this.#slot);
+      if (this.#fd === -1) return false;
+      this.#take();
+    }
+    return true;
   }
 
   #stand(): void {

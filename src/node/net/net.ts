@@ -15,7 +15,13 @@ import { type AnyFunction, disguise } from '../disguise.ts';
 import { refusal } from '../refusal.ts';
 import { Backlog } from './backlog.ts';
 import { watchPipes } from './file-pipe.ts';
-import { hasOwnBuffer, type InnerServer, type InnerSocket, isStreamHandle } from './internals.ts';
+import {
+  hasOwnBuffer,
+  type InnerServer,
+  type InnerSocket,
+  isStreamHandle,
+  type StreamHandle,
+} from './internals.ts';
 import { adopt, streamOf } from './stream.ts';
 
 /** Methods that only servers of other protocols have. */
@@ -29,6 +35,11 @@ function speaksBytes(server: object): boolean {
   return !OTHER_PROTOCOLS.some((name) => name in server);
 }
 
+/** Accepted, and told to nobody: Linux would have reset it when the listening socket was closed. */
+function refuse(client: StreamHandle): void {
+  if (client.reset?.() !== 0) client.close();
+}
+
 /** After listening has begun: the connections that come are adopted. */
 function adoptConnections(server: InnerServer): void {
   const handle = server._handle;
@@ -37,7 +48,7 @@ function adoptConnections(server: InnerServer): void {
   const backlog = cluster.isWorker ? null : new Backlog(handle);
   handle.onconnection = function (error, client) {
     if (isStreamHandle(client)) {
-      backlog?.accepted();
+      if (backlog?.accepted() === false) return refuse(client);
       watchPipes();
       adopt(client, true);
     }
