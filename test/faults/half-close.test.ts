@@ -26,7 +26,7 @@ const PROGRAM = join(root, 'test', 'faults', 'programs', 'half-close.mjs');
 const OWN = join(root, 'dist', 'net.mjs');
 
 async function run(options: readonly string[], name: string, env: NodeJS.ProcessEnv) {
-  const result = await execute([...options, PROGRAM, name], { env, timeoutMs: 120_000 });
+  const result = await execute([...options, PROGRAM, name], { env, timeoutMs: 240_000 });
   assert.equal(result.code, 0, result.stderr);
   return JSON.parse(result.stdout.trimEnd().split('\n').at(-1)!) as {
     value: Outcome;
