@@ -35,14 +35,13 @@ export class OpenFiles {
     this.#held++;
   }
 
+  /** Whoever is called and does not enter (it failed, or waits for something else) leaves his turn to
+   *  the next: with nobody in, nobody would call them. */
   leave(): void {
     this.#held--;
-    if (this.#held >= AT_ONCE || this.#called === this.#waiting.length) return;
-    const again = this.#waiting[this.#called++];
-    if (this.#called === this.#waiting.length) {
-      this.#waiting = [];
-      this.#called = 0;
-    }
-    again();
+    while (!this.full && this.#called < this.#waiting.length) this.#waiting[this.#called++]();
+    if (this.#called < this.#waiting.length) return;
+    this.#waiting = [];
+    this.#called = 0;
   }
 }
