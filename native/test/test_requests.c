@@ -162,21 +162,27 @@ TEST(a_reset_peer) {
 }
 
 /* With a send in flight: it must not stand for ever, and tells how far it got. */
-TEST(a_reset_in_mid_send) {
-  QUEUE_OPEN(8);
-  int fds[2];
+/* More than Linux has room for, to a peer that does not read. */
+static uint8_t much[16 << 20];
+
+static void begin_stuck_send(int fds[2], uint64_t user_data) {
   tcp_pair(fds);
   int const small = 20000;
   setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-  static uint8_t data[16 << 20];
-  put_send(fds[0], data, sizeof data, MSG_WAITALL, 1);
+  put_send(fds[0], much, sizeof much, MSG_WAITALL, user_data);
   struct completion c;
-  CHECK(!await_ms(1, &c, 20));
+  CHECK(!await_ms(user_data, &c, 20));
+}
+
+TEST(a_reset_in_mid_send) {
+  QUEUE_OPEN(8);
+  int fds[2];
+  begin_stuck_send(fds, 1);
   reset_on_close(fds[1]);
   close(fds[1]);
   int32_t const result = await(1).result;
-  CHECK(result > 0 && result < (int32_t)sizeof data);
-  put_send(fds[0], data, 1, MSG_WAITALL, 2);
+  CHECK(result > 0 && result < (int32_t)sizeof much);
+  put_send(fds[0], much, 1, MSG_WAITALL, 2);
   CHECK(await(2).result < 0);
   close(fds[0]);
   queue_close();
@@ -186,19 +192,13 @@ TEST(a_reset_in_mid_send) {
 TEST(a_send_cancelled_in_the_middle_says_how_much_has_gone) {
   QUEUE_OPEN(8);
   int fds[2];
-  tcp_pair(fds);
-  int const small = 20000;
-  setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-  static uint8_t data[16 << 20];
-  put_send(fds[0], data, sizeof data, MSG_WAITALL, 1);
-  struct completion c;
-  CHECK(!await_ms(1, &c, 20));
+  begin_stuck_send(fds, 1);
   put_cancel_fd(fds[0], 2);
   int32_t const result = await(1).result;
-  CHECK(result > 0 && result < (int32_t)sizeof data);
+  CHECK(result > 0 && result < (int32_t)sizeof much);
   await(2);
   close(fds[0]);
-  CHECK_EQ(drain(fds[1], sizeof data), (size_t)result);
+  CHECK_EQ(drain(fds[1], sizeof much), (size_t)result);
   close(fds[1]);
   quiet();
   queue_close();

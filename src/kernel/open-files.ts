@@ -40,7 +40,7 @@ export class OpenFiles {
   leave(): void {
     this.#held--;
     while (!this.full && this.#called < this.#waiting.length) this.#waiting[this.#called++]();
-    if (this.#called < this.#waiting.length) return;
+    if (this.#called < this.#waiting.length || this.#called === 0) return;
     this.#waiting = [];
     this.#called = 0;
   }

@@ -9,7 +9,7 @@
  * `outgoing` and keep what is written to them.
  */
 import type http from 'node:http';
-import { streamOf } from '../../node/net/stream.ts';
+import { streamOf } from '../../node/net/adopted.ts';
 import { FAILED, RequestParser, type RequestSink, UPGRADED } from '../request-parser.ts';
 import { channels } from './channels.ts';
 import type { Connections, TrackedConnection } from './connections.ts';

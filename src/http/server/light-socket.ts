@@ -14,8 +14,9 @@
  */
 import net from 'node:net';
 import { Writable } from 'node:stream';
+import { streamOf } from '../../node/net/adopted.ts';
 import { plainWrites } from '../../node/net/file-pipe.ts';
-import { type Stream, streamOf } from '../../node/net/stream.ts';
+import type { Stream } from '../../node/net/stream.ts';
 import type { InnerSocket } from './internals.ts';
 
 /** As much counts as written at once: see Stream.write. */

@@ -29,8 +29,9 @@ import { loadAddon } from '../../native/addon.ts';
 import { type AnyFunction, disguise } from '../disguise.ts';
 import { openDescriptor } from '../handle-class.ts';
 import { shared } from '../shared.ts';
+import { streamOf } from './adopted.ts';
 import type { InnerSocket } from './internals.ts';
-import { errnoException, type Stream, streamOf } from './stream.ts';
+import { errnoException, type Stream } from './stream.ts';
 
 /** Bytes in one turn of the loop: the program is to get its turn, too. */
 const PIECE = 512 * 1024;

@@ -13,6 +13,7 @@ import cluster from 'node:cluster';
 import nodeNet from 'node:net';
 import { type AnyFunction, disguise } from '../disguise.ts';
 import { refusal } from '../refusal.ts';
+import { streamOf } from './adopted.ts';
 import { Backlog } from './backlog.ts';
 import { watchPipes } from './file-pipe.ts';
 import {
@@ -22,7 +23,7 @@ import {
   isStreamHandle,
   type StreamHandle,
 } from './internals.ts';
-import { adopt, streamOf } from './stream.ts';
+import { adopt } from './stream.ts';
 
 /** Methods that only servers of other protocols have. */
 const OTHER_PROTOCOLS = ['setSecureContext', 'closeIdleConnections', 'updateSettings'];

@@ -20,6 +20,7 @@ import { setNonBlocking } from '../../ops/socket.ts';
 import { Connection, type ConnectionHandler, type Remains } from '../../sockets/connection.ts';
 import { threadKernel } from '../environment-kernel.ts';
 import { type Callback, threw } from '../forms.ts';
+import { noteStream, streamOf } from './adopted.ts';
 import {
   type InnerSocket,
   noteWaiting,
@@ -422,33 +423,8 @@ export function errnoException(errno: number, syscall: string): Error {
 
 type Ours = StreamHandle & { readonly [kBase]?: StreamHandle };
 
-const Handle = class {
-  constructor(handle: object) {
-    // biome-ignore lint/correctness/noConstructorReturn: what a subclass gives fields to
-    return handle;
-  }
-};
-
-/** Our object, noted on a handle: a private field is not seen, and made faster than a property. */
-class Adopted extends Handle {
-  readonly #stream: Stream;
-
-  constructor(handle: StreamHandle, stream: Stream) {
-    super(handle);
-    this.#stream = stream;
-  }
-
-  static streamOf(handle: object): Stream | undefined {
-    return #stream in handle ? handle.#stream : undefined;
-  }
-}
-
-export function streamOf(handle: StreamHandle | null | undefined): Stream | undefined {
-  return handle ? Adopted.streamOf(handle) : undefined;
-}
-
 /** Of a handle with our methods. */
-const ours = (handle: Ours) => Adopted.streamOf(handle)!;
+const ours = (handle: Ours) => streamOf(handle)!;
 
 /** Null: Node's own way. */
 export function threadSockets(): Sockets | null {
@@ -598,7 +574,7 @@ export function adopt(handle: StreamHandle, accepted: boolean): void {
     prototype = prototypeOver(base);
     prototypes.set(base, prototype);
   }
-  new Adopted(handle, new Stream(sockets, handle));
+  noteStream(handle, new Stream(sockets, handle));
   enterAtAdoption(handle, accepted);
   Object.setPrototypeOf(handle, prototype);
   shortenWrites(handle as Ours);
